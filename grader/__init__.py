@@ -1,0 +1,1 @@
+"""The autograder: judges notebooks by what they do, on worlds that nobody has seen."""

@@ -1,0 +1,203 @@
+"""The answer bank and the contract of a topic.
+
+answers.py is py:percent; each cell is one answer to one task, another way than the reference:
+
+    # %% [a] right merge_statement
+    # %% [a] wrong append_only fails=rerun_changes_nothing says="twice"
+
+An answer stands in for the task's cell; all other cells are the reference's. A wrong answer must fail the check that it
+names, with those words in its message, and spoil no other task.
+"""
+
+from __future__ import annotations
+
+import linecache
+import re
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from workshop.authoring import compose, tags
+from workshop.checks import FAILED, NOT_ATTEMPTED, PASSED, CheckResult, run_check
+from workshop.errors import WorkshopError
+from workshop.lab import Connections, GradedLab
+from workshop.topics import Topic, load_checks
+from workshop.world import WorldFiles, ensure_world, opaque_name
+
+CELL = re.compile(r'^# %% \[([a-z])\] (right|wrong) (\w+)(?: fails=(\w+))?(?: says="([^"]*)")?\s*$')
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One answer of the bank. ``fails`` and ``says`` are of wrong answers only."""
+
+    task: str
+    right: bool
+    name: str
+    source: str
+    fails: str | None = None
+    says: str | None = None
+
+
+@dataclass
+class Verdict:
+    """What one notebook's checks said, by task and check."""
+
+    name: str
+    results: list[CheckResult] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+
+    @property
+    def points(self) -> float:
+        """Points reached."""
+        return sum(r.points for r in self.results)
+
+
+def answers(item: Topic) -> tuple[Answer, ...]:
+    """The answer bank of a topic. Raises WorkshopError on a head that cannot be read."""
+    path = item.source / "answers.py"
+    found: list[Answer] = []
+    head: re.Match[str] | None = None
+    lines: list[str] = []
+
+    def close() -> None:
+        if head:
+            task, kind, name, fails, says = head.groups()
+            found.append(Answer(task, kind == "right", name, "\n".join(lines).strip() + "\n", fails, says))
+
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        if line.startswith("# %%"):
+            close()
+            head, lines = CELL.match(line), []
+            if head is None and line.strip() not in {"# %%", "# %% [markdown]"}:
+                raise WorkshopError(f"{path}:{number}: not the head of an answer: {line}")
+            if head and head.group(2) == "wrong" and not (head.group(4) and head.group(5)):
+                raise WorkshopError(f'{path}:{number}: a wrong answer needs fails=CHECK and says="words".')
+        else:
+            lines.append(line)
+    close()
+    return tuple(found)
+
+
+def cells_with(item: Topic, replacements: Mapping[str, str], *, solved: bool) -> list[tuple[str, list[str]]]:
+    """(source, tags) of the lab's code cells, with the task cells named in ``replacements`` replaced."""
+    cells = []
+    for cell in compose(item, "solutions" if solved else "labs").cells:
+        if cell.cell_type == "code":
+            letter = next((t[5:] for t in tags(cell) if t.startswith("task-")), None)
+            cells.append((replacements.get(letter, cell.source) if letter else cell.source, tags(cell)))
+    return cells
+
+
+def run_cells(
+    item: Topic,
+    name: str,
+    cells: Sequence[tuple[str, list[str]]],
+    files: WorldFiles,
+    seed: bytes,
+    only_tasks: Iterable[str] | None = None,
+) -> Verdict:
+    """Runs cells in this process and the checks where their cells stand, as the grader does in a kernel.
+
+    For material of the course itself, never for a learner's.
+    """
+    from workshop import trusted
+    from workshop.agent import Agent
+
+    checks = load_checks(item)
+    verdict = Verdict(name)
+    connections = Connections({files.name: files})
+    namespace: dict[str, Any] = {"__name__": "__main__"}
+    carrier = trusted.InProcess(Agent(namespace, connections), connections.offered)
+    lab = trusted.Lab(item.id, trusted.World(files), seed, carrier, checks.subjects)
+    wanted = set(only_tasks) if only_tasks is not None else None
+    try:
+        for i, (source, marks) in enumerate(cells):
+            if "parameters" in marks:
+                namespace.update(WORLD=files.name, SCALE=files.scale)
+            elif "setup" in marks:
+                exec(compile("\n".join(_imports(source)), "<setup>", "exec"), namespace)
+                namespace["lab"] = GradedLab(item, files.name, files.scale, connections, namespace)
+            else:
+                file = f"<cell {i}>"
+                linecache.cache[file] = (len(source), None, source.splitlines(True), file)
+                try:
+                    exec(compile(source, file, "exec"), namespace)
+                except Exception as error:
+                    verdict.problems.append(f"cell {i} raised {type(error).__name__}: {error}")
+            for mark in marks:
+                if mark.startswith("check-") and (wanted is None or mark[6:] in wanted):
+                    verdict.results += [run_check(c, lab) for c in checks.of_task(mark[6:])]
+    finally:
+        lab.close()
+        connections.close()
+        if "matplotlib.pyplot" in sys.modules:
+            sys.modules["matplotlib.pyplot"].close("all")
+    return verdict
+
+
+def _imports(source: str) -> list[str]:
+    return [line for line in source.splitlines() if line.startswith(("import ", "from "))]
+
+
+def breaches(item: Topic, seed: bytes, scale: float, *, whole: bool = True) -> list[str]:
+    """Breaches of the contract by this topic on this seed; empty when it holds.
+
+    ``whole``: wrong answers are also shown to spoil no other task, and the untouched lab is run.
+    """
+    checks = load_checks(item)
+    files = ensure_world(opaque_name(seed), seed, scale, checks.subjects)
+    bank = answers(item)
+    total = sum(c.points for c in checks.checks)
+    found: list[str] = []
+    if abs(total - 10) > 1e-9:
+        found.append(f"the checks are worth {total} points, not 10")
+
+    def run(name: str, replacements: Mapping[str, str], solved: bool = True, only: Iterable[str] | None = None) -> Verdict:
+        verdict = run_cells(item, name, cells_with(item, replacements, solved=solved), files, seed, only)
+        found.extend(f"{name}: {r.task}.{r.check}: {r.message}" for r in verdict.results if r.grader_fault)
+        return verdict
+
+    def not_passed(verdict: Verdict) -> list[str]:
+        return [f"{verdict.name}: {r.task}.{r.check} {r.outcome}: {r.message}" for r in verdict.results if r.outcome != PASSED]
+
+    solution = run("solution", {})
+    found += not_passed(solution) + [f"solution: {p}" for p in solution.problems]
+    if len(solution.results) != len(checks.checks):
+        found.append(f"solution: {len(solution.results)} of {len(checks.checks)} checks ran: is a check cell missing?")
+    if whole:
+        untouched = run("untouched", {}, solved=False)
+        found += [f"untouched: {p}" for p in untouched.problems]
+        found += [f"untouched: {r.task}.{r.check} {r.outcome}" for r in untouched.results if r.outcome != NOT_ATTEMPTED]
+    caught: set[tuple[str, str]] = set()
+    for answer in bank:
+        name = f"{'right' if answer.right else 'wrong'} {answer.task}.{answer.name}"
+        verdict = run(name, {answer.task: answer.source}, only=None if whole else [answer.task])
+        if answer.right:
+            found += not_passed(verdict)
+            continue
+        caught |= {(r.task, r.check) for r in verdict.results if r.outcome != PASSED}
+        found += [
+            f"{name} spoils {r.task}.{r.check}: {r.message}"
+            for r in verdict.results
+            if r.task != answer.task and r.outcome != PASSED
+        ]
+        named = [r for r in verdict.results if r.task == answer.task and r.check == answer.fails]
+        if not named:
+            found.append(f"{name}: there is no check {answer.task}.{answer.fails}")
+        elif named[0].outcome == PASSED:
+            found.append(f"{name}: {answer.fails} passes")
+        elif named[0].outcome != FAILED and not named[0].message:
+            found.append(f"{name}: {answer.fails} is {named[0].outcome}")
+        elif answer.says not in named[0].message:
+            found.append(f"{name}: {answer.fails} does not say {answer.says!r} but: {named[0].message}")
+    for c in checks.checks:
+        if (c.task, c.name) not in caught:
+            found.append(f"no wrong answer fails {c.task}.{c.name}")
+    for letter in {c.task for c in checks.checks}:
+        wrong = sum(a.task == letter and not a.right for a in bank)
+        right = sum(a.task == letter and a.right for a in bank)
+        if wrong < 3 or right < 1:
+            found.append(f"task {letter} has {wrong} wrong and {right} other right answers; 3 and 1 are the least")
+    return found

@@ -1,0 +1,265 @@
+"""From curriculum/ to modules/, labs/ and solutions/.
+
+    lesson.py   py:percent; becomes modules/<module>/<topic>.ipynb, executed
+    lab.py      py:percent; becomes labs/... (stubs, no outputs) and solutions/... (solved, executed)
+
+In lab.py the cells that matter are tagged: parameters, setup, task-a, check-a, task-b, ... A solution stands between
+``### BEGIN SOLUTION`` and ``### END SOLUTION``. In the lab it is replaced by what follows ``### STUB`` (comment lines, the
+``# `` taken away) or, where there is none, by ``raise TODO`` at the same indentation.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import tempfile
+from collections.abc import Callable, Iterable
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import nbformat
+from nbformat import NotebookNode
+
+from workshop.errors import WorkshopError
+from workshop.paths import REPOSITORY, home
+from workshop.topics import Topic, syllabus
+
+BEGIN, STUB, END = "### BEGIN SOLUTION", "### STUB", "### END SOLUTION"
+KINDS = {"modules": "lesson", "labs": "lab", "solutions": "lab"}
+EXECUTED = ("modules", "solutions")
+CELL_TIMEOUT_S = 120
+START = "START_HERE.ipynb"
+
+
+def solve(source: str, solved: bool) -> str:
+    """The code of a cell with its solution (``solved``) or with its stub."""
+    out: list[str] = []
+    state = "outside"
+    indent = ""
+    stub_seen = False
+    for line in source.splitlines():
+        mark = line.strip()
+        if mark == BEGIN:
+            state, indent, stub_seen = "solution", line[: len(line) - len(line.lstrip())], False
+        elif mark == STUB and state == "solution":
+            state, stub_seen = "stub", True
+        elif mark == END and state != "outside":
+            if not stub_seen and not solved:
+                if not indent:
+                    raise WorkshopError(f"A solution at the top level needs a {STUB} part: {source.splitlines()[0]}")
+                out.append(f"{indent}raise TODO")
+            state = "outside"
+        elif state == "outside" or (state == "solution" and solved):
+            out.append(line)
+        elif state == "stub" and not solved:
+            out.append(re.sub(r"^(\s*)# ?", r"\1", line))
+    if state != "outside":
+        raise WorkshopError(f"{BEGIN} without {END}.")
+    return "\n".join(out)
+
+
+def tags(cell: NotebookNode) -> list[str]:
+    """The tags of a cell."""
+    return list(cell.metadata.get("tags", []))
+
+
+@cache
+def _parsed(path: Path, stamp: int) -> NotebookNode:
+    import jupytext
+
+    return jupytext.reads(path.read_text(encoding="utf-8"), fmt="py:percent")
+
+
+def compose(item: Topic, kind: str) -> NotebookNode:
+    """The notebook of a topic without outputs; ``kind`` is modules, labs or solutions."""
+    source = item.source / f"{KINDS[kind]}.py"
+    if not source.exists():
+        raise WorkshopError(f"{source} is missing.")
+    parsed = _parsed(source, source.stat().st_mtime_ns)
+    return finish(parsed, {"topic": item.id, "kind": KINDS[kind]}, solved=kind != "labs", prefix=item.id.replace(".", "-"))
+
+
+def finish(parsed: NotebookNode, about: dict[str, str], *, solved: bool, prefix: str) -> NotebookNode:
+    """A clean notebook of parsed cells: stable ids (from tags or from the source), our metadata, no outputs."""
+    cells, seen = [], set()
+    for cell in parsed.cells:
+        text = solve(cell.source, solved) if cell.cell_type == "code" else cell.source
+        mine = [t for t in tags(cell) if t.startswith(("task-", "check-", "parameters", "setup"))]
+        stem = f"{prefix}-{mine[0]}" if mine else f"{prefix}-{hashlib.sha256(cell.source.encode()).hexdigest()[:10]}"
+        name, n = stem, 1
+        while name in seen:
+            n += 1
+            name = f"{stem}-{n}"
+        seen.add(name)
+        new = nbformat.v4.new_code_cell(text) if cell.cell_type == "code" else nbformat.v4.new_markdown_cell(text)
+        new.id = name
+        if tags(cell):
+            new.metadata["tags"] = tags(cell)
+        if mine and mine[0].startswith(("check-", "setup", "parameters")):
+            new.metadata["deletable"] = False
+        cells.append(new)
+    return nbformat.v4.new_notebook(
+        cells=cells,
+        metadata={
+            "kernelspec": {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"},
+            "language_info": {"name": "python"},
+            "kestrel": about,
+        },
+    )
+
+
+def task_source(item: Topic, letter: str, *, solved: bool) -> str:
+    """The code of a task's cell, solved or as handed out."""
+    for cell in compose(item, "solutions" if solved else "labs").cells:
+        if f"task-{letter}" in tags(cell):
+            return cell.source
+    raise WorkshopError(f"The lab of {item.id} has no cell tagged task-{letter}.")
+
+
+def execute(nb: NotebookNode, folder: Path) -> NotebookNode:
+    """The notebook with the outputs of a clean run. Raises nbclient's CellExecutionError when a cell fails."""
+    from nbclient import NotebookClient
+
+    client = NotebookClient(nb, timeout=CELL_TIMEOUT_S, kernel_name="python3", record_timing=False, resources={"metadata": {"path": str(folder)}})
+    client.execute()
+    nb.metadata["language_info"] = {"name": "python"}
+    for cell in nb.cells:
+        if cell.cell_type != "code":
+            continue
+        cell.metadata.pop("execution", None)
+        pictures = any("image/png" in o.get("data", {}) for o in cell.outputs)
+        if pictures and "nbval-ignore-output" not in tags(cell):
+            # The pixels of a plot may differ by a rounding from machine to machine: run it, do not compare it.
+            cell.metadata["tags"] = [*tags(cell), "nbval-ignore-output"]
+    return nb
+
+
+def text_of(nb: NotebookNode) -> str:
+    """The notebook as it is written to disk."""
+    return nbformat.writes(nb, version=4) + "\n"
+
+
+def write(nb: NotebookNode, path: Path) -> None:
+    """Writes atomically."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, partial = tempfile.mkstemp(dir=path.parent, suffix=".part")
+    with os.fdopen(handle, "w", encoding="utf-8") as out:
+        out.write(text_of(nb))
+    os.chmod(partial, 0o644)
+    os.replace(partial, path)
+
+
+def stale(item: Topic, kind: str) -> bool:
+    """Whether the committed notebook is not what its source makes (outputs apart)."""
+    return _differs(compose(item, kind), item.notebook(kind), executed=kind in EXECUTED)
+
+
+def _differs(want: NotebookNode, path: Path, *, executed: bool) -> bool:
+    if not path.exists():
+        return True
+    if not executed:
+        return path.read_text(encoding="utf-8") != text_of(want)
+    got = nbformat.read(path, as_version=4)
+
+    def sources(nb: NotebookNode) -> list[tuple]:
+        return [(c.cell_type, c.id, c.source, [t for t in tags(c) if t != "nbval-ignore-output"]) for c in nb.cells]
+
+    unrun = any(c.cell_type == "code" and c.execution_count is None and c.source.strip() for c in got.cells)
+    return unrun or sources(got) != sources(want) or got.metadata.get("kestrel") != want.metadata["kestrel"]
+
+
+# -- the build -----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Job:
+    """One notebook to be built."""
+
+    topic_id: str
+    kind: str
+    path: Path
+
+
+def jobs() -> list[Job]:
+    """Every notebook that the curriculum makes, in the order of the syllabus."""
+    return [Job(t.id, kind, t.notebook(kind)) for t in syllabus().topics if t.exists for kind in KINDS]
+
+
+def _state_file() -> Path:
+    return home() / "build.json"
+
+
+def _inputs(job: Job) -> str:
+    """A digest of all that an executed notebook depends on."""
+    item = next(t for t in syllabus().topics if t.id == job.topic_id)
+    digest = hashlib.sha256()
+    places = [REPOSITORY / "workshop", REPOSITORY / "datasets", item.source, REPOSITORY / "requirements.txt"]
+    for place in places:
+        for file in [place] if place.is_file() else sorted(p for p in place.rglob("*") if p.suffix in {".py", ".sql"}):
+            digest.update(file.relative_to(REPOSITORY).as_posix().encode() + b"\0" + file.read_bytes() + b"\0")
+    return digest.hexdigest()
+
+
+def build(only: Iterable[str] = (), force: bool = False, jobs_at_once: int = 2, say: Callable[[str], None] = print) -> int:
+    """Builds what changed, in parallel; returns the number of notebooks that could not be built."""
+    wanted = set(only)
+    try:
+        state = json.loads(_state_file().read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        state = {}
+    todo, digests = [], {}
+    for job in jobs():
+        if wanted and job.topic_id not in wanted:
+            continue
+        item = next(t for t in syllabus().topics if t.id == job.topic_id)
+        key = str(job.path.relative_to(REPOSITORY))
+        digests[key] = _inputs(job) if job.kind in EXECUTED else ""
+        if force or stale(item, job.kind) or state.get(key, digests[key]) != digests[key]:
+            todo.append(job)
+        else:
+            state.setdefault(key, digests[key])
+    failures = 0
+    with ProcessPoolExecutor(max_workers=jobs_at_once) as pool:
+        running = {pool.submit(_build_one, job): job for job in todo}
+        for done, future in enumerate(as_completed(running), 1):
+            job = running[future]
+            key = str(job.path.relative_to(REPOSITORY))
+            problem = future.result()
+            if problem:
+                failures += 1
+                say(f"[{done}/{len(todo)}] {key} FAILED\n{problem}")
+            else:
+                state[key] = digests[key]
+                say(f"[{done}/{len(todo)}] {key}")
+    if not wanted:
+        start = REPOSITORY / START
+        if force or _differs(compose_start(), start, executed=True):
+            write(execute(compose_start(), REPOSITORY), start)
+            say(START)
+    _state_file().parent.mkdir(parents=True, exist_ok=True)
+    _state_file().write_text(json.dumps(state, indent=1), encoding="utf-8")
+    say("nothing to build" if not todo else f"{len(todo) - failures} built, {failures} failed")
+    return failures
+
+
+def _build_one(job: Job) -> str | None:
+    item = next(t for t in syllabus().topics if t.id == job.topic_id)
+    try:
+        nb = compose(item, job.kind)
+        if job.kind in EXECUTED:
+            with tempfile.TemporaryDirectory() as folder:
+                nb = execute(nb, Path(folder))
+        write(nb, job.path)
+    except Exception as error:  # one notebook that fails must not stop the others
+        return f"{type(error).__name__}: {str(error)[-3000:]}"
+    return None
+
+
+def compose_start() -> NotebookNode:
+    """The start page, from curriculum/start_here.py."""
+    source = REPOSITORY / "curriculum" / "start_here.py"
+    return finish(_parsed(source, source.stat().st_mtime_ns), {"kind": "start"}, solved=True, prefix="start")

@@ -1,0 +1,200 @@
+"""Values between a kernel and the grader: JSON of stated types only, with limits on size and depth. Never pickle.
+
+The notebook's own checks send their values through the same code, so that what passes in the notebook passes when graded.
+"""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import json
+import math
+from collections.abc import Callable, Mapping
+from datetime import UTC, date, datetime, time, timedelta
+from decimal import Decimal, InvalidOperation
+from enum import Enum
+from typing import Any
+
+from workshop.table import Table
+
+MAX_DEPTH = 16
+MAX_VALUES = 3_000_000
+MAX_BYTES = 64 * 1024 * 1024
+SAFE_INTEGER = 2**53
+TAG = "$"
+
+
+class CodecError(ValueError):
+    """A value that cannot cross: its type is not one of the stated ones, or it is too deep or too large."""
+
+
+class Reference:
+    """Something that stays on its side and is named on the other: subclasses give ``kind`` and ``name``."""
+
+    kind: str
+    name: str
+
+
+def dumps(value: Any) -> str:
+    """The value as JSON text. Raises CodecError for types and sizes that may not cross."""
+    text = json.dumps(encode(value), ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    if len(text) > MAX_BYTES:
+        raise CodecError(f"the value takes {len(text) / 1e6:.0f} MB; at most {MAX_BYTES // 2**20} MB may be handed over")
+    return text
+
+
+def loads(text: str, resolve: Callable[[str, str], Any] | None = None) -> Any:
+    """The value of JSON text made by dumps. ``resolve(kind, name)`` turns references into objects of this side."""
+    if len(text) > MAX_BYTES:
+        raise CodecError("the text is too large")
+    try:
+        plain = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise CodecError("the text is not JSON") from error
+    return decode(plain, resolve)
+
+
+def encode(value: Any) -> Any:
+    """The value as plain JSON types. Types: None, bool, int, float, str, bytes, Decimal, date, datetime, time, timedelta,
+    list, tuple, set, dict, dataclass (as dict), Enum (its value), Table, DuckDB relation, pandas and numpy values."""
+    count = [0]
+    return _encode(value, 0, count)
+
+
+def _encode(v: Any, depth: int, count: list[int]) -> Any:  # noqa: PLR0911, PLR0912 - one branch a type
+    count[0] += 1
+    if count[0] > MAX_VALUES:
+        raise CodecError(f"it holds more than {MAX_VALUES:,} values")
+    if depth > MAX_DEPTH:
+        raise CodecError(f"it is nested more than {MAX_DEPTH} deep")
+    if v is None or isinstance(v, bool):
+        return v
+    if isinstance(v, Enum):
+        return _encode(v.value, depth, count)
+    if isinstance(v, str):
+        return str(v)
+    if isinstance(v, int):
+        return int(v) if abs(v) <= SAFE_INTEGER else {TAG: "int", "v": str(int(v))}
+    if isinstance(v, float):
+        return float(v) if math.isfinite(v) else {TAG: "float", "v": repr(float(v))}
+    if isinstance(v, Decimal):
+        return {TAG: "decimal", "v": str(v)}
+    if _is_missing(v):
+        return None
+    if isinstance(v, datetime):
+        v = v.to_pydatetime() if hasattr(v, "to_pydatetime") else v
+        return {TAG: "datetime", "v": v.isoformat()}
+    if isinstance(v, date):
+        return {TAG: "date", "v": v.isoformat()}
+    if isinstance(v, time):
+        return {TAG: "time", "v": v.isoformat()}
+    if isinstance(v, timedelta):
+        return {TAG: "timedelta", "v": [v.days, v.seconds, v.microseconds]}
+    if isinstance(v, bytes | bytearray | memoryview):
+        return {TAG: "bytes", "v": base64.b64encode(bytes(v)).decode()}
+    if isinstance(v, Reference):
+        return {TAG: v.kind, "v": v.name}
+    if isinstance(v, list):
+        return [_encode(x, depth + 1, count) for x in v]
+    if isinstance(v, tuple):
+        return {TAG: "tuple", "v": [_encode(x, depth + 1, count) for x in v]}
+    if isinstance(v, set | frozenset):
+        return {TAG: "set", "v": sorted((_encode(x, depth + 1, count) for x in v), key=repr)}
+    if isinstance(v, Mapping):
+        if all(type(k) is str for k in v) and TAG not in v:
+            return {k: _encode(x, depth + 1, count) for k, x in v.items()}
+        return {TAG: "map", "v": [[_encode(k, depth + 1, count), _encode(x, depth + 1, count)] for k, x in v.items()]}
+    if isinstance(v, Table):
+        rows = [[_encode(x, depth + 1, count) for x in r] for r in v.rows]
+        return {TAG: "table", "columns": list(v.columns), "rows": rows}
+    if dataclasses.is_dataclass(v) and not isinstance(v, type):
+        return _encode({f.name: getattr(v, f.name) for f in dataclasses.fields(v)}, depth, count)
+    return _encode_foreign(v, depth, count)
+
+
+def _is_missing(v: Any) -> bool:
+    return type(v).__name__ in {"NAType", "NaTType"}
+
+
+def _encode_foreign(v: Any, depth: int, count: list[int]) -> Any:
+    kind = f"{type(v).__module__}.{type(v).__qualname__}"
+    if kind.endswith("DuckDBPyRelation"):
+        return _encode(Table.of(v.columns, v.fetchall()), depth, count)
+    if kind.endswith("DuckDBPyConnection"):
+        return _encode(Table.from_cursor(v), depth, count)
+    if kind.startswith("pandas.") and hasattr(v, "columns") and hasattr(v, "itertuples"):
+        if any(n is not None for n in v.index.names):
+            v = v.reset_index()
+        rows = [tuple(None if x is None or x != x else x for x in r) for r in v.itertuples(index=False, name=None)]
+        return _encode(Table.of([str(c) for c in v.columns], rows), depth, count)
+    if kind.startswith("pandas.") and hasattr(v, "tolist"):
+        return _encode([None if x is None or x != x else x for x in v.tolist()], depth, count)
+    if kind.startswith("numpy.") and hasattr(v, "tolist"):
+        if type(v).__name__.startswith(("datetime64", "timedelta64")):
+            v = v.astype(f"{type(v).__name__}[us]")
+        return _encode(v.tolist(), depth, count)
+    if isinstance(v, range) or kind in {"builtins.dict_keys", "builtins.dict_values", "builtins.generator"}:
+        return _encode(list(v), depth, count)
+    raise CodecError(
+        f"a value of type {type(v).__name__} cannot be handed over; return rows (a DataFrame, a relation, a list of dicts) or "
+        "plain values"
+    )
+
+
+def decode(plain: Any, resolve: Callable[[str, str], Any] | None = None) -> Any:
+    """The inverse of encode. Raises CodecError on anything that encode does not make."""
+    count = [0]
+    try:
+        return _decode(plain, resolve, 0, count)
+    except (KeyError, TypeError, ValueError, InvalidOperation, OverflowError) as error:
+        raise CodecError(f"malformed value: {error}") from error
+
+
+def _decode(p: Any, resolve: Callable[[str, str], Any] | None, depth: int, count: list[int]) -> Any:
+    count[0] += 1
+    if depth > MAX_DEPTH or count[0] > MAX_VALUES:
+        raise CodecError("too deep or too large")
+    if p is None or isinstance(p, bool | int | float | str):
+        return p
+
+    def inner(x: Any) -> Any:
+        return _decode(x, resolve, depth + 1, count)
+
+    if isinstance(p, list):
+        return [inner(x) for x in p]
+    if TAG not in p:
+        return {str(k): inner(x) for k, x in p.items()}
+    kind, v = p[TAG], p.get("v")
+    if kind == "table":
+        columns = tuple(str(c) for c in p["columns"])
+        rows = tuple(tuple(inner(x) for x in r) for r in p["rows"])
+        if any(len(r) != len(columns) for r in rows):
+            raise CodecError("rows and columns of a table differ in number")
+        return Table(columns, rows)
+    simple: dict[str, Callable[[], Any]] = {
+        "int": lambda: int(v[:400]),
+        "float": lambda: {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}[v],
+        "decimal": lambda: Decimal(v[:400]),
+        "datetime": lambda: _utc(datetime.fromisoformat(v)),
+        "date": lambda: date.fromisoformat(v),
+        "time": lambda: time.fromisoformat(v),
+        "timedelta": lambda: timedelta(*v),
+        "bytes": lambda: base64.b64decode(v, validate=True),
+        "tuple": lambda: tuple(inner(x) for x in v),
+        "set": lambda: frozenset(_hashable(inner(x)) for x in v),
+        "map": lambda: {_hashable(inner(k)): inner(x) for k, x in v},
+    }
+    if kind in simple:
+        return simple[kind]()
+    if resolve is not None and isinstance(kind, str) and isinstance(v, str):
+        return resolve(kind, v)
+    raise CodecError(f"unknown kind of value: {kind!r}")
+
+
+def _hashable(v: Any) -> Any:
+    return tuple(_hashable(x) for x in v) if isinstance(v, list) else v
+
+
+def _utc(value: datetime) -> datetime:
+    """Instants with an offset become naive UTC, as everywhere in the warehouse."""
+    return value.astimezone(UTC).replace(tzinfo=None) if value.tzinfo else value

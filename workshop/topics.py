@@ -1,0 +1,163 @@
+"""The curriculum as data: the syllabus, and a topic's folder with its checks."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import yaml
+
+from workshop.checks import Check
+from workshop.errors import UsageError, WorkshopError
+from workshop.paths import CURRICULUM, REPOSITORY
+
+
+@dataclass(frozen=True)
+class Task:
+    """One lettered task of a lab. ``kind``: pipeline, sql, policy or optimization."""
+
+    letter: str
+    kind: str
+    does: str
+
+
+@dataclass(frozen=True)
+class Topic:
+    """One topic of the syllabus. Minutes are for a learner at work."""
+
+    id: str
+    number: int
+    slug: str
+    title: str
+    objective: str
+    tags: tuple[str, ...]
+    lesson_minutes: int
+    lab_minutes: int
+    prerequisites: tuple[str, ...]
+    tasks: tuple[Task, ...]
+    takes_home: str
+    module: str
+
+    @property
+    def source(self) -> Path:
+        """Its folder in curriculum/."""
+        return CURRICULUM / self.module / self.folder
+
+    @property
+    def folder(self) -> str:
+        """Folder and file stem, such as 06_idempotent_processing."""
+        return f"{self.number:02d}_{self.slug}"
+
+    @property
+    def exists(self) -> bool:
+        """Whether it has been written yet."""
+        return (self.source / "lab.py").exists()
+
+    def notebook(self, kind: str) -> Path:
+        """The generated notebook; ``kind`` is modules, labs or solutions."""
+        return REPOSITORY / kind / self.module / f"{self.folder}.ipynb"
+
+
+@dataclass(frozen=True)
+class Module:
+    """One module of the syllabus."""
+
+    number: int
+    slug: str
+    title: str
+    takes_home: str
+    topics: tuple[Topic, ...]
+
+    @property
+    def folder(self) -> str:
+        """Folder name, such as 03_orchestration."""
+        return f"{self.number:02d}_{self.slug}"
+
+
+@dataclass(frozen=True)
+class Syllabus:
+    """The whole course. ``course`` holds title, practice_world, practice_scale, grading_scale and solutions."""
+
+    course: Mapping[str, Any]
+    modules: tuple[Module, ...]
+
+    @property
+    def topics(self) -> tuple[Topic, ...]:
+        """All topics in order."""
+        return tuple(t for m in self.modules for t in m.topics)
+
+
+@cache
+def syllabus() -> Syllabus:
+    """The syllabus of curriculum/syllabus.yaml."""
+    path = CURRICULUM / "syllabus.yaml"
+    if not path.exists():
+        raise WorkshopError(f"{path} is missing. Clone the repository again, or restore the file with git.")
+    plain = yaml.safe_load(path.read_text(encoding="utf-8"))
+    modules = []
+    for m in plain["modules"]:
+        folder = f"{m['number']:02d}_{m['slug']}"
+        topics = tuple(
+            Topic(
+                id=t["id"],
+                number=int(t["id"].split(".")[1]),
+                slug=t["slug"],
+                title=t["title"],
+                objective=t["objective"],
+                tags=tuple(t["tags"]),
+                lesson_minutes=t["minutes"]["lesson"],
+                lab_minutes=t["minutes"]["lab"],
+                prerequisites=tuple(t["prerequisites"]),
+                tasks=tuple(Task(letter, task["kind"], task["does"]) for letter, task in t["tasks"].items()),
+                takes_home=t["takes_home"],
+                module=folder,
+            )
+            for t in m["topics"]
+        )
+        modules.append(Module(m["number"], m["slug"], m["title"], m["takes_home"], topics))
+    return Syllabus(plain["course"], tuple(modules))
+
+
+def topic(topic_id: str) -> Topic:
+    """The topic of an id such as "3.6". Raises UsageError for ids that are not there (yet)."""
+    text = str(topic_id)
+    by_id = {t.id: t for t in syllabus().topics}
+    if text not in by_id:
+        raise UsageError(f'There is no topic {text!r}. Topics are called "1.1" to "9.8".')
+    if not by_id[text].exists:
+        there = ", ".join(t.id for t in by_id.values() if t.exists)
+        raise UsageError(f"Topic {text} ({by_id[text].title}) is not written yet. Written so far: {there}.")
+    return by_id[text]
+
+
+@dataclass(frozen=True)
+class Checks:
+    """What a topic's checks.py says: subjects of the world, checks in order, hints by task, a hint by misconception."""
+
+    module: ModuleType
+    subjects: tuple[str, ...]
+    checks: tuple[Check, ...]
+    hints: Mapping[str, Sequence[str]]
+    misconceptions: Mapping[str, str]
+
+    def of_task(self, letter: str) -> tuple[Check, ...]:
+        """The checks of one task."""
+        return tuple(c for c in self.checks if c.task == letter)
+
+
+@cache
+def load_checks(item: Topic) -> Checks:
+    """Loads checks.py of a topic. Trusted side only."""
+    path = item.source / "checks.py"
+    name = "kestrel_checks_" + re.sub(r"\W", "_", item.id)
+    spec = importlib.util.spec_from_file_location(name, path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    found = tuple(v.kestrel_check for v in vars(module).values() if hasattr(v, "kestrel_check"))
+    return Checks(module, tuple(module.SUBJECTS), found, module.HINTS, module.MISCONCEPTIONS)

@@ -1,0 +1,309 @@
+"""The trusted side of a check: the world with its truth, and a line to the learner's work.
+
+One interface, two carriers: in the notebook commands go to an Agent in the same process, in the grader over the Jupyter
+protocol into the learner's kernel. A check cannot tell which.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
+
+import duckdb
+import numpy as np
+
+from workshop import codec
+from workshop.agent import Agent
+from workshop.checks import CheckFailed, Evidence, LearnerError, NotAttempted
+from workshop.judged import Judge, search_path
+from workshop.table import Table
+from workshop.world import WorldFiles, derive_seed, ensure_world, opaque_name
+
+CALL_TIMEOUT_S = 20.0
+SMALL_SCALE = 0.002
+
+
+class Carrier(Protocol):
+    """How commands reach the learner's work, and where what the learner wrote is run."""
+
+    judge: Judge
+
+    def send(self, command: str, answer_request: Callable[[str], str], timeout_s: float) -> str:
+        """Sends one command, answers its requests, returns its answer. Raises LearnerError when nothing comes back."""
+
+    def offer(self, files: WorldFiles) -> None:
+        """Makes a world (never its truth) available to the learner's side under its name."""
+
+
+class World:
+    """A world and its truth, read-only. Tables of the truth are called truth.<table>."""
+
+    def __init__(self, files: WorldFiles) -> None:
+        self.files = files
+        self.name = files.name
+        self.scale = files.scale
+        self.con_reference = ConReference(files.name)
+        self._con: duckdb.DuckDBPyConnection | None = None
+
+    @property
+    def con(self) -> ConReference:
+        """The learner's own connection to this world, as an argument for lab.call."""
+        return self.con_reference
+
+    def sql(self, query: str, parameters: Any = None) -> Table:
+        """Runs a query of the check's own on the world and its truth; all rows."""
+        if self._con is None:
+            config = {"memory_limit": "600MB", "threads": "2", "autoinstall_known_extensions": "false"}
+            self._con = duckdb.connect(":memory:", config=config)
+            self._con.execute("set timezone='UTC'")
+            self._con.execute(f"attach '{self.files.world}' as world (read_only)")
+            self._con.execute(f"attach '{self.files.truth}' as truth (read_only)")
+            self._con.execute(f"set search_path='{search_path(self._con)}'")
+        self._con.execute(query, parameters)
+        return Table.from_cursor(self._con)
+
+    def close(self) -> None:
+        """Closes the connection, if one was opened."""
+        if self._con is not None:
+            self._con.close()
+            self._con = None
+
+
+class ConReference(codec.Reference):
+    """The learner's connection to a world, by the world's name."""
+
+    kind = "con"
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+
+class _CallbackReference(codec.Reference):
+    kind = "callback"
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+
+class JudgedDatabase(codec.Reference):
+    """A throwaway database that the learner's code works on through ``lab.call(..., db)``, and the check looks into."""
+
+    kind = "judged"
+
+    def __init__(self, judge: Judge, name: str) -> None:
+        self._judge = judge
+        self.name = name
+
+    def arm(self, crash_before: int | None = None) -> None:
+        """Clears the statement log; crash before that statement (from 0), or never."""
+        self._judge.arm(self.name, crash_before)
+
+    def crash(self) -> None:
+        """The process dies now."""
+        self._judge.crash(self.name)
+
+    def rows(self, sql: str, parameters: Any = None) -> Table:
+        """What the database holds (an open transaction is rolled back first)."""
+        return self._judge.rows(self.name, sql, parameters)
+
+    def log(self) -> list[dict[str, Any]]:
+        """Statements since the last arm(): dicts with sql, kind, rows_written, rows_scanned."""
+        return self._judge.log(self.name)
+
+    def close(self) -> None:
+        """Drops the database."""
+        self._judge.close(self.name)
+
+
+class RemoteObject(codec.Reference):
+    """An object of a learner's class, living on the learner's side."""
+
+    kind = "object"
+
+    def __init__(self, lab: Lab, name: str, class_name: str) -> None:
+        self._lab = lab
+        self.name = name
+        self.class_name = class_name
+
+    def call(self, method: str, *args: Any, **kwargs: Any) -> Any:
+        """Calls a method and returns its value. Raises LearnerError as lab.call does."""
+        order = {"do": "method", "object": self.name, "name": method, "args": list(args), "kwargs": kwargs}
+        return self._lab._command(order, f"{self.class_name}.{method}")
+
+
+class Lab:
+    """What a check is given. ``topic`` is the id ("3.6"); ``seed`` never leaves the trusted side."""
+
+    def __init__(self, topic: str, world: World, seed: bytes, carrier: Carrier, subjects: Sequence[str]) -> None:
+        self.topic = topic
+        self.world = world
+        self._seed = seed
+        self._carrier = carrier
+        self._subjects = tuple(subjects)
+        self._more: dict[str, World] = {world.name: world}
+        self._callbacks: dict[str, Callable[..., Any]] = {}
+        self._count = 0
+
+    @property
+    def con(self) -> ConReference:
+        """The learner's connection to the lab's world, as an argument for call."""
+        return self.world.con
+
+    # -- the learner's work ------------------------------------------------------------------------------------------
+
+    def call(self, name: str, *args: Any, timeout_s: float = CALL_TIMEOUT_S, **kwargs: Any) -> Any:
+        """Calls the learner's function and returns its value (rows come back as Table).
+
+        Raises NotAttempted while the stub stands, LearnerError (a CheckFailed) when the function raises, does not come
+        back in time, or returns what cannot be handed over.
+        """
+        return self._command({"do": "call", "name": name, "args": list(args), "kwargs": kwargs}, name, timeout_s)
+
+    def value(self, name: str) -> Any:
+        """The value of a variable of the notebook (a policy as data)."""
+        return self._command({"do": "value", "name": name}, name)
+
+    def new(self, name: str, *args: Any, **kwargs: Any) -> RemoteObject:
+        """Makes an object of the learner's class (or factory function); its methods are called on the learner's side."""
+        self._count += 1
+        made = RemoteObject(self, f"object{self._count}", name)
+        self._command({"do": "new", "name": name, "as": made.name, "args": list(args), "kwargs": kwargs}, name)
+        return made
+
+    def drive(self, driver: str, *args: Any, timeout_s: float = CALL_TIMEOUT_S, **kwargs: Any) -> Any:
+        """Runs a function of the kit ("workshop.sim.x:f") on the learner's side, with the learner's objects. What it
+        returns is the learner's word: verify it."""
+        order = {"do": "drive", "name": driver, "args": list(args), "kwargs": kwargs}
+        return self._command(order, driver.partition(":")[2], timeout_s)
+
+    def table(self, sql: str, world: World | None = None) -> Table:
+        """Rows that the learner's connection holds."""
+        got = self._command({"do": "query", "con": (world or self.world).name, "sql": sql}, "your database")
+        if not isinstance(got, Table):
+            raise LearnerError("Your database did not return rows.")
+        return got
+
+    def callback(self, function: Callable[..., Any]) -> codec.Reference:
+        """A function of the check's own, to hand to learner code: called on the trusted side, with plain values. An
+        exception of a built-in type that it raises is raised again in the learner's code."""
+        self._count += 1
+        name = f"callback{self._count}"
+        self._callbacks[name] = function
+        return _CallbackReference(name)
+
+    # -- the judge -----------------------------------------------------------------------------------------------------
+
+    def database(
+        self,
+        setup: Sequence[str],
+        tables: Mapping[str, Table] | None = None,
+        *,
+        profile: bool = False,
+        with_world: World | None = None,
+    ) -> JudgedDatabase:
+        """A throwaway database for learner code to work on (execute, begin, commit, rollback). ``setup``: statements;
+        ``tables``: rows by table name; ``profile``: count rows scanned; ``with_world``: attach that world read-only."""
+        path = str(with_world.files.world) if with_world else None
+        return JudgedDatabase(
+            self._carrier.judge, self._carrier.judge.open(list(setup), dict(tables or {}), profile, path)
+        )
+
+    def judge(self, function: str, *args: Any) -> Any:
+        """Runs a function of the kit in the judge's process on data of the learner's: "workshop.module:function"."""
+        return self._carrier.judge.run(function, list(args))
+
+    # -- worlds and randomness -------------------------------------------------------------------------------------------
+
+    def worlds(self, n: int, *, subjects: Sequence[str] | None = None, scale: float = SMALL_SCALE) -> list[World]:
+        """n small worlds of the named subjects (default: the lab's), from seeds derived from the lab's; cached."""
+        found = []
+        for i in range(n):
+            seed = derive_seed(self._seed, f"{self.topic}/world/{i}")
+            name = f"{opaque_name(seed)}-{scale:g}"
+            if name not in self._more:
+                files = ensure_world(name, seed, scale, subjects or self._subjects)
+                self._carrier.offer(files)
+                self._more[name] = World(files)
+            found.append(self._more[name])
+        return found
+
+    def rng(self, name: str) -> np.random.Generator:
+        """A random generator of the check's own, the same for the same seed, topic and name."""
+        digest = hmac.new(self._seed, f"rng/{self.topic}/{name}".encode(), hashlib.sha256).digest()
+        return np.random.default_rng(int.from_bytes(digest, "big"))
+
+    def close(self) -> None:
+        """Closes all connections."""
+        for world in self._more.values():
+            world.close()
+
+    # -- the wire --------------------------------------------------------------------------------------------------------
+
+    def _command(self, order: dict[str, Any], name: str, timeout_s: float = CALL_TIMEOUT_S) -> Any:
+        text = self._carrier.send(codec.dumps(order), self._answer, timeout_s)
+        try:
+            answer = codec.loads(text, self._resolve)
+        except codec.CodecError as error:
+            raise LearnerError(f"`{name}` gave back something that cannot be read: {error}.") from error
+        if not isinstance(answer, dict):
+            raise LearnerError(f"`{name}` gave back something that cannot be read.")
+        if answer.get("not_attempted"):
+            raise NotAttempted("Not attempted yet.")
+        if "error" in answer:
+            raise _learner_error(name, answer["error"])
+        return answer.get("value")
+
+    def _resolve(self, kind: str, name: str) -> Any:
+        if kind == "object":
+            return name
+        raise codec.CodecError(f"unknown kind of value: {kind!r}")
+
+    def _answer(self, text: str) -> str:
+        """Answers a request from learner code: a judged statement or a callback."""
+        request = codec.loads(text)
+        if not isinstance(request, dict):
+            raise codec.CodecError("a request is an object")
+        if "database" in request:
+            judge = self._carrier.judge
+            return codec.dumps(judge.execute(str(request["database"]), str(request["sql"]), request.get("parameters")))
+        function = self._callbacks.get(str(request.get("callback")))
+        if function is None:
+            raise codec.CodecError("unknown request")
+        try:
+            return codec.dumps({"value": function(*request.get("args", []), **request.get("kwargs", {}))})
+        except CheckFailed:
+            raise
+        except Exception as error:
+            return codec.dumps({"raise": {"type": type(error).__name__, "message": str(error)}})
+
+
+def _learner_error(name: str, error: Any) -> LearnerError:
+    error = error if isinstance(error, dict) else {}
+    kind, message = str(error.get("type", "Error")), str(error.get("message", ""))
+    where, printed = str(error.get("where", "")), str(error.get("printed", ""))
+    if kind == "CodecError":
+        return LearnerError(f"`{name}`: {message}.", error_type=kind, error_message=message)
+    evidence = [Evidence("where in your code", text=where)] if where else []
+    if printed.strip():
+        evidence.append(Evidence("what it printed", text=printed))
+    said = f"`{name}` raised {kind}: {message}" if message else f"`{name}` raised {kind}."
+    return LearnerError(said, error_type=kind, error_message=message, evidence=evidence)
+
+
+class InProcess:
+    """The carrier of the learner's own notebook: same process, same codec."""
+
+    def __init__(self, agent: Agent, offered: dict[str, WorldFiles]) -> None:
+        self.agent = agent
+        self.offered = offered
+        self.judge = Judge()
+
+    def send(self, command: str, answer_request: Callable[[str], str], timeout_s: float) -> str:
+        """Serves the command at once; the learner can interrupt it, so the time limit is the grader's alone."""
+        return self.agent.serve(command, answer_request)
+
+    def offer(self, files: WorldFiles) -> None:
+        """Tells the learner's side where the world lies."""
+        self.offered[files.name] = files
