@@ -11,6 +11,8 @@ names, with those words in its message, and spoil no other task.
 
 from __future__ import annotations
 
+import contextlib
+import io
 import linecache
 import re
 import sys
@@ -123,7 +125,8 @@ def run_cells(
                 file = f"<cell {i}>"
                 linecache.cache[file] = (len(source), None, source.splitlines(True), file)
                 try:
-                    exec(compile(source, file, "exec"), namespace)
+                    with contextlib.redirect_stdout(io.StringIO()):
+                        exec(compile(source, file, "exec"), namespace)
                 except Exception as error:
                     verdict.problems.append(f"cell {i} raised {type(error).__name__}: {error}")
             for mark in marks:

@@ -77,7 +77,10 @@ class JudgedConnection:
         """Runs SQL (one statement or several) with optional parameters; returns the rows of the last statement."""
         if parameters is not None and not isinstance(parameters, list | tuple | dict):
             parameters = [parameters]
-        payload = codec.dumps({"database": self._name, "sql": str(sql), "parameters": parameters})
+        try:
+            payload = codec.dumps({"database": self._name, "sql": str(sql), "parameters": parameters})
+        except codec.CodecError as error:
+            raise TypeError(f"a parameter cannot be sent to the database: {error}") from error
         answer = codec.loads(self._request(payload))
         if "crash" in answer:
             raise Crash(answer["crash"])

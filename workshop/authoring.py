@@ -122,10 +122,13 @@ def task_source(item: Topic, letter: str, *, solved: bool) -> str:
 
 def execute(nb: NotebookNode, folder: Path) -> NotebookNode:
     """The notebook with the outputs of a clean run. Raises nbclient's CellExecutionError when a cell fails."""
+    from jupyter_client.manager import AsyncKernelManager
     from nbclient import NotebookClient
 
-    client = NotebookClient(nb, timeout=CELL_TIMEOUT_S, kernel_name="python3", record_timing=False, resources={"metadata": {"path": str(folder)}})
-    client.execute()
+    with tempfile.TemporaryDirectory(prefix="kb-") as sockets:
+        manager = AsyncKernelManager(kernel_name="python3", transport="ipc", ip=f"{sockets}/zmq")
+        client = NotebookClient(nb, km=manager, timeout=CELL_TIMEOUT_S, record_timing=False)
+        client.execute(cwd=str(folder), cleanup_kc=True)
     nb.metadata["language_info"] = {"name": "python"}
     for cell in nb.cells:
         if cell.cell_type != "code":

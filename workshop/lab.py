@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import os
 import sys
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +46,6 @@ class Connections:
     def _connect(file: Path) -> duckdb.DuckDBPyConnection:
         con = duckdb.connect(":memory:", config={"memory_limit": MEMORY, "autoinstall_known_extensions": "false"})
         con.execute("set timezone='UTC'")
-        con.execute("set enable_progress_bar=false")
         con.execute(f"attach '{str(file).replace(chr(39), chr(39) * 2)}' as world (read_only)")
         con.execute(f"set search_path='{search_path(con)}'")
         return con
@@ -54,6 +54,12 @@ class Connections:
         """Closes all connections."""
         while self._open:
             self._open.popitem()[1].close()
+
+
+@cache
+def graded_connections() -> Connections:
+    """The connections of a graded kernel: one set, shared by the notebook and by the grader's probes."""
+    return Connections({})
 
 
 class Lab:
@@ -228,7 +234,7 @@ def _open(topic_id: str, world: str, scale: float, namespace: dict[str, Any]) ->
     if folder:
         if not (Path(folder) / f"{world}.duckdb").exists():
             raise WorkshopError(f"The world {world!r} is not here. Leave WORLD and open_lab(...) as they were handed out.")
-        return GradedLab(item, world, scale, Connections({}), namespace)
+        return GradedLab(item, world, scale, graded_connections(), namespace)
     seed = practice_seed(world)
     subjects = load_checks(item).subjects
     files = find_world(world, seed, scale, subjects)
