@@ -243,6 +243,10 @@ def build(only: Iterable[str] = (), force: bool = False, jobs_at_once: int = 2, 
         if force or _differs(compose_start(), start, executed=True):
             write(execute(compose_start(), REPOSITORY), start)
             say(START)
+        for path, text in generated_texts().items():
+            if not path.exists() or path.read_text(encoding="utf-8") != text:
+                path.write_text(text, encoding="utf-8")
+                say(str(path.relative_to(REPOSITORY)))
     _state_file().parent.mkdir(parents=True, exist_ok=True)
     _state_file().write_text(json.dumps(state, indent=1), encoding="utf-8")
     say("nothing to build" if not todo else f"{len(todo) - failures} built, {failures} failed")
@@ -265,4 +269,64 @@ def _build_one(job: Job) -> str | None:
 def compose_start() -> NotebookNode:
     """The start page, from curriculum/start_here.py."""
     source = REPOSITORY / "curriculum" / "start_here.py"
-    return finish(_parsed(source, source.stat().st_mtime_ns), {"kind": "start"}, solved=True, prefix="start")
+    nb = finish(_parsed(source, source.stat().st_mtime_ns), {"kind": "start"}, solved=True, prefix="start")
+    for cell in nb.cells:
+        cell.source = cell.source.replace("TOPICS", syllabus_table())
+    return nb
+
+
+def syllabus_table() -> str:
+    """The syllabus as a Markdown table; topics that are not written yet are marked."""
+    lines = ["| topic | what you learn to do | minutes | open |", "| --- | --- | --- | --- |"]
+    for m in syllabus().modules:
+        lines.append(f"| **{m.number}** | **{m.title}** | | |")
+        for t in m.topics:
+            links = "not there yet"
+            if t.exists:
+                links = f"[lesson]({_link(t, 'modules')}) · [lab]({_link(t, 'labs')})"
+            lines.append(f"| {t.id} | {t.title} | {t.lesson_minutes} + {t.lab_minutes} | {links} |")
+    return "\n".join(lines)
+
+
+def _link(item: Topic, kind: str) -> str:
+    return item.notebook(kind).relative_to(REPOSITORY).as_posix()
+
+
+def readme() -> str:
+    """The README with its syllabus table as it should be."""
+    text = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+    head, _, rest = text.partition("<!-- syllabus -->")
+    _, _, tail = rest.partition("<!-- /syllabus -->")
+    return f"{head}<!-- syllabus -->\n{syllabus_table()}\n<!-- /syllabus -->{tail}"
+
+
+def dictionary() -> str:
+    """The data dictionary, from the comments of a small world."""
+    import duckdb
+
+    from workshop.world import ensure_world, practice_seed, subjects
+
+    files = ensure_world("practice-7", practice_seed("practice-7"), 0.002)
+    con = duckdb.connect(str(files.world), read_only=True)
+    try:
+        tables = con.execute(
+            "select schema_name || '.' || table_name, comment from duckdb_tables() order by schema_name, table_name"
+        ).fetchall()
+        columns = con.execute(
+            "select schema_name || '.' || table_name, column_name, data_type, comment from duckdb_columns() "
+            "order by schema_name, table_name, column_index"
+        ).fetchall()
+    finally:
+        con.close()
+    made_by = {table: s.name for s in subjects().values() for table in s.makes}
+    lines = ["# Data dictionary", "", "Made from the comments of the tables by `make build`; do not edit.", ""]
+    for table, comment in tables:
+        lines += [f"## {table}", "", f"{comment} (subject `{made_by.get(table, '?')}`)", "", "| column | type | meaning |", "| --- | --- | --- |"]
+        lines += [f"| {name} | {kind} | {text} |" for t, name, kind, text in columns if t == table]
+        lines.append("")
+    return "\n".join(lines)
+
+
+def generated_texts() -> dict[Path, str]:
+    """Text files that are generated, by path."""
+    return {REPOSITORY / "README.md": readme(), REPOSITORY / "datasets" / "DICTIONARY.md": dictionary()}

@@ -1,0 +1,54 @@
+# The workshop's commands. Each does what it needs first, and nothing twice.
+#
+#   make lab     set up, build the default world, open JupyterLab on the start page
+#   make test    set up and run all tests
+#   make grade   grade a folder: make grade SUBMISSIONS=folder OUT=folder (without SUBMISSIONS: a sample cohort)
+#   make build   build modules/, labs/, solutions/ and what else is generated from curriculum/ (what changed)
+#   make bench   measure, and print ratios
+#   make lock    compile requirements*.txt anew from pyproject.toml
+
+VENV := .venv
+BIN := $(VENV)/bin
+OUT ?= graded
+LAB_ARGS ?=
+
+# A run without bytecode files pays two to four times as much for every import.
+unexport PYTHONDONTWRITEBYTECODE
+
+.PHONY: lab test grade build bench lock setup
+.DELETE_ON_ERROR:
+
+setup: $(VENV)/installed
+
+$(VENV)/installed: requirements.txt pyproject.toml .ci/setup.sh .ci/overrides.json
+	bash .ci/setup.sh runtime $(VENV)
+
+$(VENV)/installed-tests: $(VENV)/installed requirements-test.txt
+	bash .ci/setup.sh tests $(VENV)
+
+lab: setup
+	$(BIN)/python -m workshop world practice-7 --scale 0.05
+	$(BIN)/jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) $(LAB_ARGS) START_HERE.ipynb
+
+test: $(VENV)/installed-tests
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/python -m pytest -n 2 $(TEST_ARGS)
+
+grade: setup
+ifdef SUBMISSIONS
+	$(BIN)/python -m grader cohort "$(SUBMISSIONS)" --out "$(OUT)"
+else
+	$(BIN)/python -m grader sample --out "$(OUT)/submissions"
+	$(BIN)/python -m grader cohort "$(OUT)/submissions" --out "$(OUT)/results"
+endif
+
+build: setup
+	$(BIN)/python -m workshop build
+
+bench: $(VENV)/installed-tests
+	$(BIN)/python -m tests.bench
+
+lock: setup
+	$(BIN)/python -m pip install -q uv
+	bash .ci/lock.sh $(BIN)/uv
