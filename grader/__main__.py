@@ -23,10 +23,23 @@ def cli() -> None:
 @click.argument("notebook", type=click.Path(path_type=Path))
 @click.option("--learner", default="", help="Name that goes into the result.")
 @click.option("--seed", default=None, metavar="HEX", help="32 hexadecimal digits; default: a certified seed is drawn.")
-@click.option("--topic", "expected", default=None, metavar="ID", help="The lab that is expected, such as 3.6; default: the notebook says.")
-@click.option("--out", type=click.Path(path_type=Path, file_okay=False), default=None, help="Folder for result, feedback and executed notebook.")
+@click.option(
+    "--topic",
+    "expected",
+    default=None,
+    metavar="ID",
+    help="The lab that is expected, such as 3.6; default: the notebook says.",
+)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=None,
+    help="Folder for result, feedback and executed notebook.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
-def grade(notebook: Path, learner: str, seed: str | None, expected: str | None, out: Path | None, as_json: bool) -> None:
+def grade(
+    notebook: Path, learner: str, seed: str | None, expected: str | None, out: Path | None, as_json: bool
+) -> None:
     """Grades one NOTEBOOK. Exit code 0: graded; 1: it could not be graded; 2: wrong usage."""
     from grader.grade import grade as run
     from grader.result import to_json, to_text, write
@@ -76,7 +89,11 @@ def main() -> None:
         click.echo(f"Error: {error}", err=True)
         code = 2 if isinstance(error, UsageError) else 1
     except OSError as error:
-        click.echo(f"Error: {error.strerror or error}: {error.filename or ''}".rstrip(": ") + ". Nothing half-written was kept.", err=True)
+        click.echo(
+            f"Error: {error.strerror or error}: {error.filename or ''}".rstrip(": ")
+            + ". Nothing half-written was kept.",
+            err=True,
+        )
         code = 1
     except SystemExit as stop:
         code = int(stop.code or 0)
@@ -88,4 +105,3 @@ def main() -> None:
 
 if __name__ == "__main__":
     main()
-

@@ -157,13 +157,19 @@ def breaches(item: Topic, seed: bytes, scale: float, *, whole: bool = True) -> l
     if abs(total - 10) > 1e-9:
         found.append(f"the checks are worth {total} points, not 10")
 
-    def run(name: str, replacements: Mapping[str, str], solved: bool = True, only: Iterable[str] | None = None) -> Verdict:
+    def run(
+        name: str, replacements: Mapping[str, str], solved: bool = True, only: Iterable[str] | None = None
+    ) -> Verdict:
         verdict = run_cells(item, name, cells_with(item, replacements, solved=solved), files, seed, only)
         found.extend(f"{name}: {r.task}.{r.check}: {r.message}" for r in verdict.results if r.grader_fault)
         return verdict
 
     def not_passed(verdict: Verdict) -> list[str]:
-        return [f"{verdict.name}: {r.task}.{r.check} {r.outcome}: {r.message}" for r in verdict.results if r.outcome != PASSED]
+        return [
+            f"{verdict.name}: {r.task}.{r.check} {r.outcome}: {r.message}"
+            for r in verdict.results
+            if r.outcome != PASSED
+        ]
 
     solution = run("solution", {})
     found += not_passed(solution) + [f"solution: {p}" for p in solution.problems]

@@ -26,14 +26,16 @@ from workshop.world import WorldFiles
 MAX_REQUESTS = 200_000
 
 
-class KernelDied(BaseException):  # noqa: N818 - what happened, in the grader's words
+class KernelDied(BaseException):
     """The learner's kernel is gone, or no longer answers. A BaseException, so that no check takes it for its own defect."""
 
 
 class KernelCarrier:
     """Sends commands to one kernel. ``interrupt`` asks it to stop what it does, ``alive`` says whether it lives."""
 
-    def __init__(self, connection: dict[str, Any], room: Room, interrupt: Callable[[], None], alive: Callable[[], bool]) -> None:
+    def __init__(
+        self, connection: dict[str, Any], room: Room, interrupt: Callable[[], None], alive: Callable[[], bool]
+    ) -> None:
         self.judge = JudgeProcess()
         self._room = room
         self._interrupt = interrupt
@@ -95,7 +97,9 @@ class KernelCarrier:
                     self._abandon(request_id)
                     raise
         self._abandon(request_id)
-        raise LearnerError(f"Your code asked more than {MAX_REQUESTS:,} things of the database: is there an endless loop?")
+        raise LearnerError(
+            f"Your code asked more than {MAX_REQUESTS:,} things of the database: is there an endless loop?"
+        )
 
     def _next(self, request_id: str, deadline: float) -> tuple[str, dict[str, Any]]:
         """The next message that belongs to the command: ("input", m), ("reply", m) or ("late", {})."""

@@ -69,4 +69,6 @@ def _new(item: Topic, scale: float) -> bytes:
         found = breaches(item, seed, scale, whole=False)
         if not found:
             return seed
-    raise WorkshopError(f"No seed could be certified for {item.id}: {TRIES} seeds break its contract. The last: {found[0]}")
+    raise WorkshopError(
+        f"No seed could be certified for {item.id}: {TRIES} seeds break its contract. The last: {found[0]}"
+    )

@@ -24,7 +24,18 @@ from workshop.authoring import compose, tags
 from workshop.errors import UsageError
 from workshop.topics import Topic, syllabus
 
-BREAKAGES = ("truncated", "empty", "not_a_notebook", "no_frame", "no_check", "duplicated", "reordered", "syntax_error", "other_lab", "colab")
+BREAKAGES = (
+    "truncated",
+    "empty",
+    "not_a_notebook",
+    "no_frame",
+    "no_check",
+    "duplicated",
+    "reordered",
+    "syntax_error",
+    "other_lab",
+    "colab",
+)
 
 
 KINDS_OF_WORK = ("solution", "broken", "right", "wrong", "broken", "mixed", "untouched", "broken")
@@ -51,21 +62,38 @@ def grade_folder(submissions: Path, out: Path) -> list[Graded]:
         write(graded, out / learner / module / stem)
         done.append(graded)
         left = (time.monotonic() - began) / n * (len(files) - n)
-        click.echo(f"[{n}/{len(files)}] {learner} {item.id}: {graded.points:g} of {graded.max_points:g} ({left:.0f} s left)")
+        click.echo(
+            f"[{n}/{len(files)}] {learner} {item.id}: {graded.points:g} of {graded.max_points:g} ({left:.0f} s left)"
+        )
     _write(out / "summary.csv", _summary(done))
-    click.echo(f"{len(done)} graded in {time.monotonic() - began:.0f} s; results in {out}, overview in {out / 'summary.csv'}")
+    click.echo(
+        f"{len(done)} graded in {time.monotonic() - began:.0f} s; results in {out}, overview in {out / 'summary.csv'}"
+    )
     return done
 
 
 def _summary(done: list[Graded]) -> str:
     out = io.StringIO()
     table = csv.writer(out)
-    table.writerow(["learner", "topic", "points", "max_points", "gradable", "reproduction", "needs_a_human", "findings"])
+    table.writerow(
+        ["learner", "topic", "points", "max_points", "gradable", "reproduction", "needs_a_human", "findings"]
+    )
     for g in done:
         fault = any(r.grader_fault for r in g.results)
         status = g.reproduction.status if g.reproduction else ""
         codes = " ".join(f.code for f in g.findings if f.level != "note")
-        table.writerow([_tame(g.learner), g.topic, f"{g.points:g}", f"{g.max_points:g}", g.gradable, status, fault or not g.gradable, codes])
+        table.writerow(
+            [
+                _tame(g.learner),
+                g.topic,
+                f"{g.points:g}",
+                f"{g.max_points:g}",
+                g.gradable,
+                status,
+                fault or not g.gradable,
+                codes,
+            ]
+        )
     return out.getvalue()
 
 
@@ -144,7 +172,9 @@ def break_notebook(nb: nbformat.NotebookNode, breakage: str, item: Topic, topics
     elif breakage == "no_check":
         nb.cells = [c for c in nb.cells if not any(t.startswith("check-") for t in tags(c))]
     elif breakage == "duplicated":
-        again = nbformat.from_dict([dict(c) for c in nb.cells if any(t.startswith(("task-", "check-")) for t in tags(c))])
+        again = nbformat.from_dict(
+            [dict(c) for c in nb.cells if any(t.startswith(("task-", "check-")) for t in tags(c))]
+        )
         for c in again:
             c["id"] += "-copy"
         nb.cells += again

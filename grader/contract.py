@@ -25,7 +25,9 @@ def main(topic_id: str, seeds: int, first: int, scale: float | None) -> None:
         seed = hashlib.sha256(f"contract/{n}".encode()).digest()[:16]
         began = time.monotonic()
         found = breaches(item, seed, scale or syllabus().course["grading_scale"])
-        click.echo(f"seed {n} ({seed.hex()}): {'holds' if not found else f'{len(found)} breaches'} ({time.monotonic() - began:.1f} s)")
+        click.echo(
+            f"seed {n} ({seed.hex()}): {'holds' if not found else f'{len(found)} breaches'} ({time.monotonic() - began:.1f} s)"
+        )
         for line in found:
             click.echo(f"  {line[:600]}")
         bad += bool(found)

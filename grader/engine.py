@@ -53,7 +53,7 @@ class KestrelEngine(Engine):
         if injected is not None:
             execution.probes = {i + (i >= injected): letters for i, letters in execution.probes.items()}
         client = GradingClient(nb_man, execution)
-        client.execute(**execution.room.start_arguments())
+        client.execute()
         execution.notebook = copy.deepcopy(nb_man.nb)  # before papermill marks what failed
 
 
@@ -168,7 +168,9 @@ class GradingClient(PapermillNotebookClient):
                     self.execution.probes[index] = waiting
                     return False
                 self._note(index, "kernel_died", f"The kernel died while task {letter} was judged.")
-                self.execution.lost(letter, "The kernel died while this was judged: a check's call ended it or used too much memory.")
+                self.execution.lost(
+                    letter, "The kernel died while this was judged: a check's call ended it or used too much memory."
+                )
                 self.execution.probes[index] = waiting[1:]
                 return False
             waiting.pop(0)
@@ -201,7 +203,7 @@ class GradingClient(PapermillNotebookClient):
         self.carrier.disconnect()
         run_sync(self._async_cleanup_kernel)()
         self.create_kernel_manager()
-        self.start_new_kernel(**self.execution.room.start_arguments())
+        self.start_new_kernel()
         self.start_new_kernel_client()
         self._attach()
         for earlier in range(index + 1):
@@ -213,7 +215,11 @@ class GradingClient(PapermillNotebookClient):
         for at in sorted(self.execution.probes):
             for letter in self.execution.probes[at]:
                 self.execution.lost(letter, "There was no kernel left to judge this: it had died too often.")
-        self._note(index, "gave_up", "The kernel died too often or the notebook ran too long; the cells after this one were not run.")
+        self._note(
+            index,
+            "gave_up",
+            "The kernel died too often or the notebook ran too long; the cells after this one were not run.",
+        )
 
     def _note(self, index: int, code: str, text: str, level: str = "warning") -> None:
         self.execution.findings.append(Finding(code, text, level))

@@ -28,7 +28,6 @@ from workshop.errors import WorkshopError
 from workshop.topics import Checks, load_checks, syllabus
 from workshop.world import ensure_world, generator_version, opaque_name
 
-
 # papermill does not see that WORLD and SCALE are assigned together, and would say so at each run.
 logging.getLogger("papermill").setLevel(logging.ERROR)
 
@@ -152,5 +151,3 @@ def _execute(submission: validate.Submission, graded: Graded, seed: bytes, scale
 def _lost(checks: Checks, letter: str, index: int, why: str) -> CheckResult:
     c = checks.of_task(letter)[index]
     return CheckResult(letter, c.name, c.title, 0, c.points, ERROR, why, weaker=c.weaker)
-
-

@@ -6,7 +6,6 @@ Same interface as workshop.judged.Judge. The process knows neither truth nor gra
 from __future__ import annotations
 
 import os
-import resource
 import select
 import subprocess
 import sys
@@ -17,7 +16,6 @@ from workshop.checks import CheckFailed
 from workshop.errors import WorkshopError
 from workshop.table import Table
 
-MEMORY_BYTES = 3 * 1024**3
 ANSWER_S = 30.0
 
 
@@ -69,10 +67,6 @@ class JudgeProcess:
             self._buffer = b""
 
     def _start(self) -> subprocess.Popen[bytes]:
-        def limit() -> None:
-            resource.setrlimit(resource.RLIMIT_DATA, (MEMORY_BYTES, MEMORY_BYTES))
-            resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-
         env = {k: os.environ[k] for k in ("PATH", "HOME", "LANG", "TMPDIR") if k in os.environ}
         return subprocess.Popen(
             [sys.executable, "-m", "workshop.judged"],
@@ -80,7 +74,6 @@ class JudgeProcess:
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             env={**env, "TZ": "UTC", "GX_ANALYTICS_ENABLED": "false"},
-            preexec_fn=limit,
         )
 
     def _ask(self, what: str, *args: Any) -> Any:

@@ -18,7 +18,6 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +25,7 @@ import psutil
 from jupyter_client.kernelspec import KernelSpecManager
 from jupyter_client.manager import AsyncKernelManager
 from jupyter_client.provisioning import LocalProvisioner
+from traitlets import Dict, Unicode
 
 from grader.limits import Limits
 from workshop.lab import WORLDS_VARIABLE
@@ -38,30 +38,27 @@ LOOK_EVERY_S = 0.2
 
 
 class LimitedProvisioner(LocalProvisioner):
-    """Starts a kernel with the environment of its kernel spec and nothing else, under resource limits."""
+    """Starts a kernel with the environment and the work folder of its kernel spec, and nothing else of the grader's."""
+
+    clean_env = Dict(help="The kernel's whole environment.").tag(config=True)
+    work = Unicode(help="Its working folder.").tag(config=True)
 
     async def pre_launch(self, **kwargs: Any) -> dict[str, Any]:
-        """Adds limits and takes away the grader's environment."""
+        """Takes away the grader's environment."""
         prepared = await super().pre_launch(**kwargs)
-        config = json.loads(prepared["env"][CONFIG_VARIABLE])
-        limits = config["limits"]
-
-        def limit() -> None:
-            for what, value in (
-                (resource.RLIMIT_DATA, limits["memory_bytes"]),
-                (resource.RLIMIT_CPU, limits["cpu_s"]),
-                (resource.RLIMIT_FSIZE, limits["file_bytes"]),
-                (resource.RLIMIT_CORE, 0),
-            ):
-                resource.setrlimit(what, (value, value))
-
-        prepared["env"] = config["env"]
-        prepared["cwd"] = config["work"]
-        prepared["preexec_fn"] = limit
-        return prepared
+        return prepared | {"env": dict(self.clean_env), "cwd": self.work}
 
 
-CONFIG_VARIABLE = "KESTREL_KERNEL_CONFIG"
+# Limits are set by the kernel's process itself, before anything of the learner's is read: a function between fork and exec
+# is not safe in a process with threads, which the grader is.
+START = """
+import resource
+for what, value in {limits}:
+    resource.setrlimit(what, (value, value))
+del resource, what, value
+from ipykernel import kernelapp
+kernelapp.launch_new_instance()
+"""
 
 
 class Room:
@@ -76,23 +73,18 @@ class Room:
         self.worlds.mkdir()
         spec = root / "jupyter" / "kernels" / KERNEL_NAME
         spec.mkdir(parents=True)
-        (spec / "kernel.json").write_text(
-            json.dumps(
-                {
-                    "argv": [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"],
-                    "display_name": "Graded",
-                    "language": "python",
-                    "metadata": {"kernel_provisioner": {"provisioner_name": "kestrel-limited"}},
-                }
-            ),
-            encoding="utf-8",
-        )
+        (spec / "kernel.json").write_text(json.dumps(self._spec()), encoding="utf-8")
 
-    def environment(self) -> dict[str, str]:
-        """What the process that starts the kernel needs in its environment."""
+    def _spec(self) -> dict[str, Any]:
+        limits = [
+            (resource.RLIMIT_DATA, self.limits.memory_bytes),
+            (resource.RLIMIT_CPU, self.limits.cpu_s),
+            (resource.RLIMIT_FSIZE, self.limits.file_bytes),
+            (resource.RLIMIT_CORE, 0),
+        ]
+        # Where matplotlib keeps its list of fonts: making it anew costs a second or more in each kernel.
         plots = home() / "matplotlib"
         plots.mkdir(parents=True, exist_ok=True)
-        # Where matplotlib keeps its list of fonts: making it anew costs a second or more in each kernel.
         env = {
             "PATH": os.environ.get("PATH", "/usr/bin:/bin"),
             "HOME": str(self.work),
@@ -104,12 +96,21 @@ class Room:
             "GX_ANALYTICS_ENABLED": "false",
             WORLDS_VARIABLE: str(self.worlds),
         }
-        config = {"env": env, "work": str(self.work), "limits": asdict(self.limits)}
-        return {"JUPYTER_PATH": str(self.root / "jupyter"), CONFIG_VARIABLE: json.dumps(config)}
+        return {
+            "argv": [sys.executable, "-c", START.replace("{limits}", repr(limits)), "-f", "{connection_file}"],
+            "display_name": "Graded",
+            "language": "python",
+            "metadata": {
+                "kernel_provisioner": {
+                    "provisioner_name": "kestrel-limited",
+                    "config": {"clean_env": env, "work": str(self.work)},
+                }
+            },
+        }
 
-    def start_arguments(self) -> dict[str, Any]:
-        """Arguments for the start of a kernel by this process."""
-        return {"env": os.environ | self.environment(), "cwd": str(self.work)}
+    def environment(self) -> dict[str, str]:
+        """What another process needs in its environment to find the kernel spec."""
+        return {"JUPYTER_PATH": str(self.root / "jupyter")}
 
     def manager(self) -> AsyncKernelManager:
         """A manager whose kernel is reached by sockets in the run's own folder, not by TCP ports."""

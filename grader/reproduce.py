@@ -37,7 +37,10 @@ class Reproduction:
 def reproduce(submission: Submission, limits: Limits) -> Reproduction:
     """Runs nbval on the submission. Never raises for what a learner can cause."""
     if not submission.reproducible:
-        return Reproduction("not compared", "No marked cell has a saved output: run the notebook from top to bottom before handing it in.")
+        return Reproduction(
+            "not compared",
+            "No marked cell has a saved output: run the notebook from top to bottom before handing it in.",
+        )
     try:
         seed = practice_seed(submission.world)
         scale = float(submission.scale or 0)
@@ -52,8 +55,24 @@ def reproduce(submission: Submission, limits: Limits) -> Reproduction:
         # nbval runs what has a source; cells with errors on purpose keep their tag.
         path.write_text(nbformat.writes(_for_nbval(submission)), encoding="utf-8")
         report = Path(folder) / "report.xml"
-        options = ["--nbval-lax", "--nbval-kernel-name", KERNEL_NAME, "-q", "-p", "nbval.plugin", "-p", "no:cacheprovider"]
-        options += ["-c", os.devnull, "--rootdir", folder, f"--junitxml={report}", f"--nbval-cell-timeout={limits.cell_s:.0f}"]
+        options = [
+            "--nbval-lax",
+            "--nbval-kernel-name",
+            KERNEL_NAME,
+            "-q",
+            "-p",
+            "nbval.plugin",
+            "-p",
+            "no:cacheprovider",
+        ]
+        options += [
+            "-c",
+            os.devnull,
+            "--rootdir",
+            folder,
+            f"--junitxml={report}",
+            f"--nbval-cell-timeout={limits.cell_s:.0f}",
+        ]
         # The resolver of internationalised addresses costs a second to import and is not used.
         start = "import sys; sys.modules.setdefault('rfc3987_syntax', None); import pytest; sys.exit(pytest.main(sys.argv[1:]))"
         command = [sys.executable, "-c", start, str(path), *options]
@@ -63,7 +82,9 @@ def reproduce(submission: Submission, limits: Limits) -> Reproduction:
             subprocess.run(command, env=env, cwd=folder, capture_output=True, timeout=limits.notebook_s, check=False)
             return _read(report, submission)
         except (subprocess.TimeoutExpired, OSError, ET.ParseError):
-            return Reproduction("differs", "A clean run from top to bottom did not come to an end.", len(submission.reproducible))
+            return Reproduction(
+                "differs", "A clean run from top to bottom did not come to an end.", len(submission.reproducible)
+            )
 
 
 def _for_nbval(submission: Submission) -> nbformat.NotebookNode:
@@ -85,11 +106,16 @@ def _read(report: Path, submission: Submission) -> Reproduction:
     if failed:
         where = ", ".join(str(i) for i in failed)
         return Reproduction(
-            "differs", f"A clean run from top to bottom gives other outputs than the saved ones in cell {where}.", n, tuple(failed)
+            "differs",
+            f"A clean run from top to bottom gives other outputs than the saved ones in cell {where}.",
+            n,
+            tuple(failed),
         )
     return Reproduction("same", f"A clean run from top to bottom gives the saved outputs ({n} marked cells).", n)
 
 
 def finding(result: Reproduction) -> Finding:
     """The reproduction as a finding."""
-    return Finding(f"reproduce_{result.status.replace(' ', '_')}", result.text, "warning" if result.status == "differs" else "note")
+    return Finding(
+        f"reproduce_{result.status.replace(' ', '_')}", result.text, "warning" if result.status == "differs" else "note"
+    )

@@ -44,12 +44,19 @@ def read(data: bytes, limits: Limits, expected: str | None = None) -> Submission
     nb = _parse(data, limits)
     found = _topic_of(nb)
     if expected is None and found is None:
-        raise Refused("no_lab", "This notebook is no lab of the workshop: no cell calls open_lab(...). Hand in the lab notebook itself.")
+        raise Refused(
+            "no_lab",
+            "This notebook is no lab of the workshop: no cell calls open_lab(...). Hand in the lab notebook itself.",
+        )
     known = {t.id for t in syllabus().topics if t.exists}
     if found is not None and found not in known:
-        raise Refused("unknown_lab", f"This notebook opens lab {found!r}, which this version of the workshop does not have.")
+        raise Refused(
+            "unknown_lab", f"This notebook opens lab {found!r}, which this version of the workshop does not have."
+        )
     if expected is not None and found is not None and found != expected:
-        raise Refused("other_lab", f"This is the notebook of lab {found}, handed in for lab {expected}. Hand in lab {expected}'s.")
+        raise Refused(
+            "other_lab", f"This is the notebook of lab {found}, handed in for lab {expected}. Hand in lab {expected}'s."
+        )
     return _plan(nb, topic(expected or found))
 
 
@@ -65,9 +72,13 @@ def _parse(data: bytes, limits: Limits) -> NotebookNode:
     try:
         plain = json.loads(data.decode("utf-8-sig"))
     except (UnicodeDecodeError, ValueError, RecursionError):
-        raise Refused("not_a_notebook", "The file is not a notebook: it is not readable as JSON. Hand in the .ipynb file.") from None
+        raise Refused(
+            "not_a_notebook", "The file is not a notebook: it is not readable as JSON. Hand in the .ipynb file."
+        ) from None
     version = plain.get("nbformat") if isinstance(plain, dict) else None
-    if not isinstance(version, int) or not (isinstance(plain.get("cells"), list) or isinstance(plain.get("worksheets"), list)):
+    if not isinstance(version, int) or not (
+        isinstance(plain.get("cells"), list) or isinstance(plain.get("worksheets"), list)
+    ):
         raise Refused("not_a_notebook", "The file is JSON, but not a notebook. Hand in the .ipynb file.")
     try:
         with warnings.catch_warnings():
@@ -120,7 +131,9 @@ def _outputs(plain: Any) -> list[NotebookNode]:
 def _tree(source: str) -> ast.AST | None:
     try:
         # IPython's magics are no Python; they never belong to the frame.
-        return ast.parse("\n".join("" if line.lstrip().startswith(("%", "!")) else line for line in source.splitlines()))
+        return ast.parse(
+            "\n".join("" if line.lstrip().startswith(("%", "!")) else line for line in source.splitlines())
+        )
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return None
 
@@ -129,7 +142,12 @@ def _calls(tree: ast.AST | None, name: str) -> list[str]:
     """First arguments (strings) of calls of ``name`` or of any_object.name."""
     found = []
     for node in ast.walk(tree) if tree else ():
-        if isinstance(node, ast.Call) and node.args and isinstance(node.args[0], ast.Constant) and isinstance(node.args[0].value, str):
+        if (
+            isinstance(node, ast.Call)
+            and node.args
+            and isinstance(node.args[0], ast.Constant)
+            and isinstance(node.args[0].value, str)
+        ):
             called = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", None)
             if called == name:
                 found.append(node.args[0].value)
@@ -161,7 +179,7 @@ def _topic_of(nb: NotebookNode) -> str | None:
     return str(about["topic"]) if about.get("kind") == "lab" and "topic" in about else None
 
 
-def _plan(nb: NotebookNode, item: Topic) -> Submission:  # noqa: PLR0912 - one branch for each way a notebook breaks
+def _plan(nb: NotebookNode, item: Topic) -> Submission:
     frame = compose(item, "labs")
     by_id = {c.id: next((t for t in tags(c)), None) for c in frame.cells if tags(c)}
     original = {next(iter(tags(c))): c.source for c in frame.cells if tags(c) and c.cell_type == "code"}
@@ -200,18 +218,33 @@ def _plan(nb: NotebookNode, item: Topic) -> Submission:  # noqa: PLR0912 - one b
         last_task = max(roles.get(f"task-{letter}", [-1]))
         if not places:
             probes.setdefault(len(nb.cells) - 1, []).append(letter)
-            findings.append(Finding("check_missing", f'The cell lab.check("{letter}") is gone; task {letter} was judged at the end instead.'))
+            findings.append(
+                Finding(
+                    "check_missing",
+                    f'The cell lab.check("{letter}") is gone; task {letter} was judged at the end instead.',
+                )
+            )
             continue
         if len(places) > 1:
-            findings.append(Finding("check_twice", f'lab.check("{letter}") stands {len(places)} times; task {letter} was judged at the last.'))
+            findings.append(
+                Finding(
+                    "check_twice",
+                    f'lab.check("{letter}") stands {len(places)} times; task {letter} was judged at the last.',
+                )
+            )
         at = places[-1]
         if at < last_task:
             findings.append(
-                Finding("check_early", f'lab.check("{letter}") stands before the cell of task {letter}; it was judged after that cell.')
+                Finding(
+                    "check_early",
+                    f'lab.check("{letter}") stands before the cell of task {letter}; it was judged after that cell.',
+                )
             )
             at = last_task
         probes.setdefault(at, []).append(letter)
-    submission = Submission(item, nb, world if isinstance(world, str) else None, scale if isinstance(scale, int | float) else None)
+    submission = Submission(
+        item, nb, world if isinstance(world, str) else None, scale if isinstance(scale, int | float) else None
+    )
     _mend_frame(submission, roles, original, probes, findings)
     submission.findings = findings
     submission.reproducible = [
@@ -231,14 +264,22 @@ def _mend_frame(
     nb = submission.notebook
     first_probe = min(probes)
     put: list[NotebookNode] = []
-    for role, code, name in (("parameters", "parameters_missing", "WORLD, SCALE"), ("setup", "setup_missing", "open_lab")):
+    for role, code, name in (
+        ("parameters", "parameters_missing", "WORLD, SCALE"),
+        ("setup", "setup_missing", "open_lab"),
+    ):
         places = roles.get(role, [])
         if not places or places[0] > first_probe:
             cell = nbformat.v4.new_code_cell(original[role])
             cell.metadata["tags"] = ["parameters"] if role == "parameters" else []
             put.append(cell)
             where = "is gone" if not places else "stands after the first check"
-            findings.append(Finding(code, f"The first cells must set up the lab, but the cell with {name} {where}; the original was put in front."))
+            findings.append(
+                Finding(
+                    code,
+                    f"The first cells must set up the lab, but the cell with {name} {where}; the original was put in front.",
+                )
+            )
         elif role == "parameters":
             nb.cells[places[0]].metadata["tags"] = ["parameters", *tags(nb.cells[places[0]])]
     if put:

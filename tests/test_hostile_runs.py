@@ -52,7 +52,10 @@ def test_untouched_lab_has_no_points_and_no_errors(grade_cells) -> None:
         ("import sys\nsys.exit(3)", "cell_failed"),
         ("exit()", None),
         ("x = input('name? ')", "cell_failed"),
-        ("import signal, time\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\nwhile True: time.sleep(1)", "cell_stopped"),
+        (
+            "import signal, time\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\nwhile True: time.sleep(1)",
+            "cell_stopped",
+        ),
         ("for i in range(1000): print('x' * 100_000)", "cell_stopped"),
         ("blob = [bytearray(10**8) for _ in range(100)]", "cell_failed"),
     ],

@@ -32,7 +32,11 @@ def world(name: str, scale: float, subjects: str | None) -> None:
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         line = bar.add_task("waiting", total=None)
         files = ensure_world(
-            name, practice_seed(name), scale, wanted, lambda subject, done, of: bar.update(line, description=subject, completed=done, total=of)
+            name,
+            practice_seed(name),
+            scale,
+            wanted,
+            lambda subject, done, of: bar.update(line, description=subject, completed=done, total=of),
         )
     size = files.world.stat().st_size / 1e6
     click.echo(f"{name} at scale {scale:g}: {files.world} ({size:.0f} MB, {time.monotonic() - began:.1f} s)")

@@ -199,8 +199,8 @@ def _learner_lines(error: BaseException) -> str:
     """The last frames of the traceback that are the learner's own, as 'line N, in f: code'."""
     lines = []
     for frame in traceback.extract_tb(error.__traceback__):
-        if "ipykernel" in frame.filename and frame.filename.endswith(".py") and "site-packages" not in frame.filename:
-            lines.append(f"line {frame.lineno}, in {frame.name}: {frame.line}")
-        elif frame.filename.startswith(("<ipython", "<cell", "<answer")):
+        if (
+            "ipykernel" in frame.filename and frame.filename.endswith(".py") and "site-packages" not in frame.filename
+        ) or frame.filename.startswith(("<ipython", "<cell", "<answer")):
             lines.append(f"line {frame.lineno}, in {frame.name}: {frame.line}")
     return "\n".join(lines[-SOURCE_LINES:])

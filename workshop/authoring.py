@@ -80,7 +80,9 @@ def compose(item: Topic, kind: str) -> NotebookNode:
     if not source.exists():
         raise WorkshopError(f"{source} is missing.")
     parsed = _parsed(source, source.stat().st_mtime_ns)
-    return finish(parsed, {"topic": item.id, "kind": KINDS[kind]}, solved=kind != "labs", prefix=item.id.replace(".", "-"))
+    return finish(
+        parsed, {"topic": item.id, "kind": KINDS[kind]}, solved=kind != "labs", prefix=item.id.replace(".", "-")
+    )
 
 
 def finish(parsed: NotebookNode, about: dict[str, str], *, solved: bool, prefix: str) -> NotebookNode:
@@ -207,7 +209,9 @@ def _inputs(job: Job) -> str:
     return digest.hexdigest()
 
 
-def build(only: Iterable[str] = (), force: bool = False, jobs_at_once: int = 2, say: Callable[[str], None] = print) -> int:
+def build(
+    only: Iterable[str] = (), force: bool = False, jobs_at_once: int = 2, say: Callable[[str], None] = print
+) -> int:
     """Builds what changed, in parallel; returns the number of notebooks that could not be built."""
     wanted = set(only)
     try:
@@ -321,7 +325,14 @@ def dictionary() -> str:
     made_by = {table: s.name for s in subjects().values() for table in s.makes}
     lines = ["# Data dictionary", "", "Made from the comments of the tables by `make build`; do not edit.", ""]
     for table, comment in tables:
-        lines += [f"## {table}", "", f"{comment} (subject `{made_by.get(table, '?')}`)", "", "| column | type | meaning |", "| --- | --- | --- |"]
+        lines += [
+            f"## {table}",
+            "",
+            f"{comment} (subject `{made_by.get(table, '?')}`)",
+            "",
+            "| column | type | meaning |",
+            "| --- | --- | --- |",
+        ]
         lines += [f"| {name} | {kind} | {text} |" for t, name, kind, text in columns if t == table]
         lines.append("")
     return "\n".join(lines)

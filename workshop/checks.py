@@ -111,7 +111,9 @@ class CheckResult:
     grader_fault: bool = False
 
 
-def check(task: str, title: str, *, points: float, weaker: bool = False) -> Callable[[Callable[[Lab], None]], Callable[[Lab], None]]:
+def check(
+    task: str, title: str, *, points: float, weaker: bool = False
+) -> Callable[[Callable[[Lab], None]], Callable[[Lab], None]]:
     """Marks a function of checks.py as a check of ``task``. ``title`` says what holds when it passes."""
 
     def mark(function: Callable[[Lab], None]) -> Callable[[Lab], None]:
@@ -143,7 +145,9 @@ def as_table(value: Any, what: str, columns: Sequence[str]) -> Table:
         table = Table.from_dicts(value) if value else Table.of(columns, [])
     elif isinstance(value, dict) and value and all(isinstance(v, list) for v in value.values()):
         lengths = {len(v) for v in value.values()}
-        table = Table.of(list(value), list(zip(*value.values(), strict=True))) if len(lengths) == 1 else Table.of([], [])
+        table = (
+            Table.of(list(value), list(zip(*value.values(), strict=True))) if len(lengths) == 1 else Table.of([], [])
+        )
     elif isinstance(value, list | tuple) and all(isinstance(r, list | tuple) and len(r) == len(columns) for r in value):
         table = Table.of(columns, value)
     else:
@@ -276,7 +280,9 @@ def _leftovers(got: Table, want: Table, tolerance: float) -> tuple[list[tuple], 
     return only_mine, [r for _, r in rest if id(r) in missing]
 
 
-def _by_key(got: Table, want: Table, what: str, key: Sequence[str], tolerance: float, ask: str | None, misconception: str | None) -> None:
+def _by_key(
+    got: Table, want: Table, what: str, key: Sequence[str], tolerance: float, ask: str | None, misconception: str | None
+) -> None:
     where = [want.columns.index(k) for k in key]
 
     def keyed(table: Table) -> dict[tuple, list[tuple]]:

@@ -39,7 +39,9 @@ def dumps(value: Any) -> str:
     """The value as JSON text. Raises CodecError for types and sizes that may not cross."""
     text = json.dumps(encode(value), ensure_ascii=False, separators=(",", ":"), allow_nan=False)
     if len(text) > MAX_BYTES:
-        raise CodecError(f"the value takes {len(text) / 1e6:.0f} MB; at most {MAX_BYTES // 2**20} MB may be handed over")
+        raise CodecError(
+            f"the value takes {len(text) / 1e6:.0f} MB; at most {MAX_BYTES // 2**20} MB may be handed over"
+        )
     return text
 
 
@@ -61,7 +63,7 @@ def encode(value: Any) -> Any:
     return _encode(value, 0, count)
 
 
-def _encode(v: Any, depth: int, count: list[int]) -> Any:  # noqa: PLR0911, PLR0912 - one branch a type
+def _encode(v: Any, depth: int, count: list[int]) -> Any:
     count[0] += 1
     if count[0] > MAX_VALUES:
         raise CodecError(f"it holds more than {MAX_VALUES:,} values")
@@ -116,6 +118,11 @@ def _is_missing(v: Any) -> bool:
     return type(v).__name__ in {"NAType", "NaTType"}
 
 
+def _is_nan(v: Any) -> bool:
+    """NaN in a frame stands for a missing value."""
+    return isinstance(v, float) and math.isnan(v)
+
+
 def _encode_foreign(v: Any, depth: int, count: list[int]) -> Any:
     kind = f"{type(v).__module__}.{type(v).__qualname__}"
     if kind.endswith("DuckDBPyRelation"):
@@ -125,10 +132,10 @@ def _encode_foreign(v: Any, depth: int, count: list[int]) -> Any:
     if kind.startswith("pandas.") and hasattr(v, "columns") and hasattr(v, "itertuples"):
         if any(n is not None for n in v.index.names):
             v = v.reset_index()
-        rows = [tuple(None if x is None or x != x else x for x in r) for r in v.itertuples(index=False, name=None)]
+        rows = [tuple(None if _is_nan(x) else x for x in r) for r in v.itertuples(index=False, name=None)]
         return _encode(Table.of([str(c) for c in v.columns], rows), depth, count)
     if kind.startswith("pandas.") and hasattr(v, "tolist"):
-        return _encode([None if x is None or x != x else x for x in v.tolist()], depth, count)
+        return _encode([None if _is_nan(x) else x for x in v.tolist()], depth, count)
     if kind.startswith("numpy.") and hasattr(v, "tolist"):
         if type(v).__name__.startswith(("datetime64", "timedelta64")):
             v = v.astype(f"{type(v).__name__}[us]")

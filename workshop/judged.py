@@ -19,6 +19,7 @@ from workshop.checks import CheckFailed
 from workshop.table import Table
 
 MEMORY = "400MB"
+PROCESS_BYTES = 3 * 1024**3
 WRITES = {"INSERT", "UPDATE", "DELETE", "MERGE_INTO", "CREATE", "EXECUTE"}
 PLAIN_SETUP = {"CREATE", "INSERT", "UPDATE", "DELETE", "MERGE_INTO", "ALTER", "SELECT", "DROP"}
 MAX_STATEMENTS = 20_000
@@ -278,6 +279,10 @@ def search_path(con: duckdb.DuckDBPyConnection) -> str:
 
 def main() -> None:
     """The judge process: one JSON request a line on standard input, one answer a line on standard output."""
+    import resource
+
+    resource.setrlimit(resource.RLIMIT_DATA, (PROCESS_BYTES, PROCESS_BYTES))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     judge = Judge()
     answers, sys.stdout = sys.stdout, sys.stderr  # what libraries print must not mix with the answers
     for line in sys.stdin:

@@ -65,7 +65,9 @@ def graded_connections() -> Connections:
 class Lab:
     """A lab that is open. ``con`` is the learner's DuckDB connection, ``world`` the world's name, ``scale`` its size."""
 
-    def __init__(self, item: Topic, world: str, scale: float, connections: Connections, namespace: dict[str, Any]) -> None:
+    def __init__(
+        self, item: Topic, world: str, scale: float, connections: Connections, namespace: dict[str, Any]
+    ) -> None:
         self.topic = item.id
         self.world = world
         self.scale = scale
@@ -131,7 +133,9 @@ class GradedLab(Lab):
 class PracticeLab(Lab):
     """The lab on the learner's machine."""
 
-    def __init__(self, item: Topic, files: WorldFiles, seed: bytes, connections: Connections, namespace: dict[str, Any]) -> None:
+    def __init__(
+        self, item: Topic, files: WorldFiles, seed: bytes, connections: Connections, namespace: dict[str, Any]
+    ) -> None:
         from workshop import trusted
         from workshop.agent import Agent
 
@@ -157,7 +161,11 @@ class PracticeLab(Lab):
         if attempted:
             self._attempted.add(task)
         progress.record(
-            self.topic, task, {f"{task}.{r.check}": r.points for r in results}, sum(c.points for c in self._checks.checks), attempted
+            self.topic,
+            task,
+            {f"{task}.{r.check}": r.points for r in results},
+            sum(c.points for c in self._checks.checks),
+            attempted,
         )
         return render.report(task, results)
 
@@ -179,14 +187,17 @@ class PracticeLab(Lab):
         if rule == "never":
             return render.note("This course does not show solutions.")
         if rule == "after_attempt" and not tried:
-            return render.note(f'The solution is shown after a first attempt: try task {task}, then run lab.check("{task}").')
+            return render.note(
+                f'The solution is shown after a first attempt: try task {task}, then run lab.check("{task}").'
+            )
         return render.note("One way to do it:", task_source(self._item, task, solved=True))
 
     def reset(self, task: str) -> render.Html:
         from workshop.authoring import task_source
 
         return render.note(
-            f"The cell of task {self._letter(task)} as it was handed out. Copy it over yours:", task_source(self._item, task, solved=False)
+            f"The cell of task {self._letter(task)} as it was handed out. Copy it over yours:",
+            task_source(self._item, task, solved=False),
         )
 
     def twelve_weeks_later(self) -> Any:
@@ -233,13 +244,17 @@ def _open(topic_id: str, world: str, scale: float, namespace: dict[str, Any]) ->
     folder = os.environ.get(WORLDS_VARIABLE)
     if folder:
         if not (Path(folder) / f"{world}.duckdb").exists():
-            raise WorkshopError(f"The world {world!r} is not here. Leave WORLD and open_lab(...) as they were handed out.")
+            raise WorkshopError(
+                f"The world {world!r} is not here. Leave WORLD and open_lab(...) as they were handed out."
+            )
         return GradedLab(item, world, scale, graded_connections(), namespace)
     seed = practice_seed(world)
     subjects = load_checks(item).subjects
     files = find_world(world, seed, scale, subjects)
     if files is None:
-        print(f"Building the world {world} at scale {scale:g} (once; kept in {os.environ.get('KESTREL_HOME', '~/.kestrel')}) ...")
+        print(
+            f"Building the world {world} at scale {scale:g} (once; kept in {os.environ.get('KESTREL_HOME', '~/.kestrel')}) ..."
+        )
         files = ensure_world(world, seed, scale, subjects)
     return PracticeLab(item, files, seed, Connections({world: files}), namespace)
 
@@ -268,7 +283,7 @@ def _stop(error: WorkshopError) -> None:
     raise LabUnavailable(str(error)) from None
 
 
-class LabUnavailable(WorkshopError):
+class LabUnavailable(WorkshopError):  # noqa: N818 - what the learner reads, no error of theirs
     """The lab could not be opened; the message says what to do."""
 
     def _render_traceback_(self) -> list[str]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextvars
 import json
 import threading
-from typing import Any
+
+from IPython import get_ipython
 
 from workshop.agent import Agent
 from workshop.lab import graded_connections
@@ -16,7 +17,8 @@ _turn = threading.Lock()  # learner code may call back from several threads; the
 
 def serve(nonce: str, command: str) -> None:
     """Carries out one command of the grader. The nonce lets the grader tell this command's requests from stale ones."""
-    kernel = get_ipython().kernel  # type: ignore[name-defined]
+    shell = get_ipython()
+    kernel = shell.kernel
     context = contextvars.copy_context()
 
     def ask(kind: str, text: str) -> str:
@@ -27,9 +29,5 @@ def serve(nonce: str, command: str) -> None:
 
     agent = _agents.get(0)
     if agent is None:
-        agent = _agents[0] = Agent(_namespace(), graded_connections())
+        agent = _agents[0] = Agent(shell.user_ns, graded_connections())
     ask("answer", agent.serve(command, lambda text: ask("request", text)))
-
-
-def _namespace() -> dict[str, Any]:
-    return get_ipython().user_ns  # type: ignore[name-defined]

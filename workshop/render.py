@@ -20,7 +20,8 @@ SIGNS = {PASSED: "✓", FAILED: "✗", ERROR: "!", NOT_ATTEMPTED: "○"}
 STYLE = """<style>
 .kestrel{font-size:14px;line-height:1.45;max-width:60em;color:inherit}
 .kestrel h4{margin:.2em 0 .4em;font-size:15px}
-.kestrel .check{border-left:4px solid var(--k);padding:.25em .8em;margin:.5em 0;background:color-mix(in srgb,var(--k) 9%,transparent)}
+.kestrel .check{border-left:4px solid var(--k);padding:.25em .8em;margin:.5em 0}
+.kestrel .check{background:color-mix(in srgb,var(--k) 9%,transparent)}
 .kestrel .sign{color:var(--k);font-weight:700;margin-right:.4em}
 .kestrel .pts{opacity:.75;float:right;font-variant-numeric:tabular-nums}
 .kestrel .ask{margin:.3em 0 0;font-style:italic}
@@ -30,7 +31,8 @@ STYLE = """<style>
 .kestrel p{margin:.25em 0}
 .kestrel .map{display:grid;grid-template-columns:minmax(11em,16em) repeat(8,minmax(3.4em,1fr));gap:4px;font-size:12.5px}
 .kestrel .map .m{align-self:center}
-.kestrel .cell{border-radius:4px;padding:.35em .3em;text-align:center;border:1px solid color-mix(in srgb,currentColor 25%,transparent)}
+.kestrel .cell{border-radius:4px;padding:.35em .3em;text-align:center}
+.kestrel .cell{border:1px solid color-mix(in srgb,currentColor 25%,transparent)}
 .kestrel .done{background:#00734f;color:#fff}.kestrel .tried{background:#e69f00;color:#000}
 .kestrel .later{opacity:.45}
 </style>"""
@@ -109,7 +111,8 @@ def report(task: str, results: Sequence[CheckResult]) -> Html:
     elif points < of:
         tail = f'Stuck? lab.hint("{task}") helps in three steps.'
     return Html(
-        f"<h4>{html.escape(head)}</h4>{''.join(map(result_html, results))}" + (f"<p>{html.escape(tail)}</p>" if tail else ""),
+        f"<h4>{html.escape(head)}</h4>{''.join(map(result_html, results))}"
+        + (f"<p>{html.escape(tail)}</p>" if tail else ""),
         "\n".join([head, *map(result_text, results)] + ([tail] if tail else [])),
     )
 
@@ -125,7 +128,8 @@ def note(text: str, code: str | None = None) -> Html:
 def lab_card(item: Topic, world: str, scale: float, points: Mapping[str, float]) -> Html:
     """What open_lab shows: the tasks of the lab and how it works."""
     rows = "".join(
-        f"<tr><td>{t.letter}</td><td>{html.escape(t.kind)}</td><td>{html.escape(t.does)}</td><td>{number(points.get(t.letter, 0))}</td></tr>"
+        f"<tr><td>{t.letter}</td><td>{html.escape(t.kind)}</td><td>{html.escape(t.does)}</td>"
+        f"<td>{number(points.get(t.letter, 0))}</td></tr>"
         for t in item.tasks
     )
     text = "\n".join(f"  {t.letter}  {t.does} ({t.kind}, {number(points.get(t.letter, 0))} points)" for t in item.tasks)

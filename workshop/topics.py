@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import re
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -158,6 +159,7 @@ def load_checks(item: Topic) -> Checks:
     name = "kestrel_checks_" + re.sub(r"\W", "_", item.id)
     spec = importlib.util.spec_from_file_location(name, path)
     module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # dataclasses look their module up
     spec.loader.exec_module(module)
     found = tuple(v.kestrel_check for v in vars(module).values() if hasattr(v, "kestrel_check"))
     return Checks(module, tuple(module.SUBJECTS), found, module.HINTS, module.MISCONCEPTIONS)

@@ -32,7 +32,13 @@ BUILD_MEMORY = "1500MB"
 SCALES = (0.001, 4.0)
 HEAD = re.compile(r"^(?:--|#) (subject|needs|makes|truth): *(.*)$", re.MULTILINE)
 STREAM = re.compile(r"\b(draw|hidden_draw)\(\s*'([a-z0-9_/.]+)'")
-GENERATOR_FILES = ("datasets/sql", "datasets/histories", "workshop/world/build.py", "workshop/world/seeds.py", "workshop/sim")
+GENERATOR_FILES = (
+    "datasets/sql",
+    "datasets/histories",
+    "workshop/world/build.py",
+    "workshop/world/seeds.py",
+    "workshop/sim",
+)
 
 # Macros of the generator. draw(stream, row) is a keyed pseudo-random function (MD5 of key and row; MD5 has no practical
 # key recovery from outputs); u(x, k) spreads one draw into independent uniforms in [0, 1); gauss is Box-Muller.
@@ -72,7 +78,11 @@ def _read_subject(path: Path) -> Subject:
     if "subject" not in head or "makes" not in head:
         raise WorkshopError(f"{path} has no head: it must begin with '-- subject:' and '-- makes:'.")
     return Subject(
-        head["subject"].strip(), path, _names(head.get("needs", "")), _names(head["makes"]), _names(head.get("truth", ""))
+        head["subject"].strip(),
+        path,
+        _names(head.get("needs", "")),
+        _names(head["makes"]),
+        _names(head.get("truth", "")),
     )
 
 
@@ -121,7 +131,9 @@ def generator_version() -> str:
 def check_scale(scale: object) -> float:
     """The scale as a float. Raises UsageError unless it is a number within SCALES."""
     if isinstance(scale, bool) or not isinstance(scale, int | float) or not SCALES[0] <= scale <= SCALES[1]:
-        raise UsageError(f"SCALE must be a number from {SCALES[0]} to {SCALES[1]} (learners use 0.05); this is {scale!r}.")
+        raise UsageError(
+            f"SCALE must be a number from {SCALES[0]} to {SCALES[1]} (learners use 0.05); this is {scale!r}."
+        )
     return float(scale)
 
 
@@ -144,7 +156,9 @@ def build_world(
     try:
         con.execute("set timezone='UTC'")
         for alias, file in (("world", world_file), ("truth", truth_file)):
-            con.execute(f"attach '{str(file).replace(chr(39), chr(39) * 2)}' as {alias} (row_group_size {ROW_GROUP_ROWS})")
+            con.execute(
+                f"attach '{str(file).replace(chr(39), chr(39) * 2)}' as {alias} (row_group_size {ROW_GROUP_ROWS})"
+            )
         con.execute("use world")
         for schema in SCHEMAS:
             con.execute(f"create schema {schema}")

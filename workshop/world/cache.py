@@ -45,7 +45,9 @@ def worlds_folder() -> Path:
 
 def _folder_name(seed: bytes, scale: float, names: tuple[str, ...]) -> str:
     # The seed itself is not in the name: a cache listing must not give it away.
-    digest = hashlib.sha256(b"|".join([seed, repr(scale).encode(), generator_version().encode(), ",".join(names).encode()]))
+    digest = hashlib.sha256(
+        b"|".join([seed, repr(scale).encode(), generator_version().encode(), ",".join(names).encode()])
+    )
     return digest.hexdigest()[:24]
 
 
@@ -80,7 +82,9 @@ def ensure_world(
         _clear_leftovers(folder.parent, folder.name)
         partial = Path(tempfile.mkdtemp(prefix=f"{folder.name}.partial-", dir=folder.parent))
         try:
-            build_world(partial / "world.duckdb", partial / "truth.duckdb", seed, float(scale), wanted, progress=progress)
+            build_world(
+                partial / "world.duckdb", partial / "truth.duckdb", seed, float(scale), wanted, progress=progress
+            )
             for file in partial.iterdir():
                 file.chmod(0o444)
             os.replace(partial, folder)

@@ -1,0 +1,197 @@
+"""What is generated is fresh, and every topic keeps its contract."""
+
+import ast
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+from conftest import TOPICS
+
+from grader.bank import answers, breaches
+from workshop.authoring import (
+    KINDS,
+    START,
+    _differs,
+    compose,
+    compose_start,
+    generated_texts,
+    solve,
+    stale,
+    tags,
+    text_of,
+)
+from workshop.errors import WorkshopError
+from workshop.paths import CURRICULUM, REPOSITORY
+from workshop.topics import syllabus, topic
+from workshop.world import derive_seed
+
+# Fixed here, never used for practice or grading.
+CONTRACT_SEEDS = [derive_seed(b"contract", str(n)) for n in range(3)]
+GRADING_SCALE = syllabus().course["grading_scale"]
+
+
+def test_the_syllabus_has_all_topics_in_order() -> None:
+    modules = syllabus().modules
+    assert [m.number for m in modules] == list(range(1, 10))
+    assert [t.id for t in syllabus().topics] == [f"{m}.{n}" for m in range(1, 10) for n in range(1, 9)]
+    ids = {t.id for t in syllabus().topics}
+    for t in syllabus().topics:
+        assert set(t.prerequisites) <= ids
+        assert [x.letter for x in t.tasks] == list("abcd")[: len(t.tasks)]
+        assert 20 <= t.lesson_minutes <= 25
+        assert 25 <= t.lab_minutes <= 45
+    assert {"1.7", "3.4", "3.6", "5.3"} <= set(TOPICS)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("topic_id", TOPICS)
+def test_nothing_generated_is_stale(topic_id: str, kind: str) -> None:
+    assert not stale(topic(topic_id), kind), f"run make build: {kind} of {topic_id}"
+
+
+def test_start_page_readme_and_dictionary_are_fresh() -> None:
+    assert not _differs(compose_start(), REPOSITORY / START, executed=True)
+    for path, text in generated_texts().items():
+        assert path.read_text(encoding="utf-8") == text, f"run make build: {path.name}"
+
+
+def test_no_generated_notebook_is_without_source() -> None:
+    made = {t.notebook(kind) for t in map(topic, TOPICS) for kind in KINDS}
+    there = {p for kind in KINDS for p in (REPOSITORY / kind).rglob("*.ipynb") if ".ipynb_checkpoints" not in p.parts}
+    assert there == made
+
+
+@pytest.mark.parametrize("topic_id", TOPICS)
+def test_notebooks_are_valid_and_labs_give_nothing_away(topic_id: str) -> None:
+    item = topic(topic_id)
+    for kind in KINDS:
+        nb = nbformat.read(item.notebook(kind), as_version=4)
+        nbformat.validate(nb)
+        ids = [c.id for c in nb.cells]
+        assert len(set(ids)) == len(ids)
+    lab = nbformat.read(item.notebook("labs"), as_version=4)
+    assert not any(c.get("outputs") for c in lab.cells)
+    assert not any("BEGIN SOLUTION" in c.source or "STUB" in c.source for c in lab.cells)
+    solution = nbformat.read(item.notebook("solutions"), as_version=4)
+    assert [c.id for c in solution.cells] == [c.id for c in lab.cells]
+    for cell in lab.cells:
+        if any(t.startswith("task-") for t in tags(cell)):
+            assert "TODO" in cell.source
+            ast.parse(cell.source)
+    marks = [t for c in lab.cells for t in tags(c)]
+    want = ["parameters", "setup", *(f"{what}-{t.letter}" for t in item.tasks for what in ("task", "check"))]
+    assert [m for m in marks if m in want] == want
+    assert "nbval-check-output" in marks
+    assert any("twelve_weeks_later" in c.source for c in lab.cells)
+
+
+@pytest.mark.parametrize("topic_id", TOPICS)
+def test_lessons_are_of_the_right_size_and_kind(topic_id: str) -> None:
+    nb = compose(topic(topic_id), "modules")
+    words = sum(len(re.findall(r"\w+", c.source)) for c in nb.cells if c.cell_type == "markdown")
+    cells = sum(c.cell_type == "code" for c in nb.cells)
+    assert 850 <= words <= 1650, words
+    assert 6 <= cells <= 13, cells
+    text = "\n".join(c.source for c in nb.cells if c.cell_type == "markdown")
+    assert "In practice" in text
+    assert "<details" in text  # the answer to the prediction is folded away
+    for phrase in ("it is important to", "\u2014\u2014", "\U0001f600"):
+        assert phrase not in text.lower()
+
+
+@pytest.mark.parametrize("seed", range(len(CONTRACT_SEEDS)))
+@pytest.mark.parametrize("topic_id", TOPICS)
+def test_the_contract_holds(topic_id: str, seed: int) -> None:
+    """Solution full, untouched 0, right answers full, wrong ones caught by the check that names them; the part about
+    spoiling other tasks on the first seed, since it triples the work."""
+    found = breaches(topic(topic_id), CONTRACT_SEEDS[seed], GRADING_SCALE, whole=seed == 0)
+    assert found == []
+
+
+@pytest.mark.parametrize("topic_id", TOPICS)
+def test_two_runs_give_the_same_points(topic_id: str) -> None:
+    from grader.bank import cells_with, run_cells
+    from workshop.topics import load_checks
+    from workshop.world import ensure_world, opaque_name
+
+    item, seed = topic(topic_id), CONTRACT_SEEDS[1]
+    files = ensure_world(opaque_name(seed), seed, GRADING_SCALE, load_checks(item).subjects)
+    wrong = {a.task: a.source for a in answers(item) if not a.right}
+    runs = [run_cells(item, "wrong", cells_with(item, wrong, solved=True), files, seed) for _ in range(2)]
+    assert [(r.check, r.outcome, r.message) for r in runs[0].results] == [
+        (r.check, r.outcome, r.message) for r in runs[1].results
+    ]
+
+
+@pytest.mark.parametrize("topic_id", TOPICS)
+def test_lesson_outputs_in_git_are_those_of_a_clean_run(topic_id: str, tmp_path: Path) -> None:
+    """nbval runs the lesson and compares every output but pictures."""
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "--nbval",
+        "-p",
+        "nbval.plugin",
+        "-p",
+        "no:cacheprovider",
+        "-p",
+        "no:xdist",
+        "-q",
+    ]
+    command += [
+        "-c",
+        "/dev/null",
+        "--nbval-kernel-name",
+        "python3",
+        "--rootdir",
+        str(tmp_path),
+        str(topic(topic_id).notebook("modules")),
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert done.returncode == 0, done.stdout[-3000:]
+
+
+# -- the authoring tool itself -----------------------------------------------------------------------------------------
+
+CELL = """def f(x):
+    \"\"\"Doubles.\"\"\"
+    ### BEGIN SOLUTION
+    return 2 * x
+    ### END SOLUTION
+
+
+### BEGIN SOLUTION
+policy = {"a": 1}
+### STUB
+# policy = TODO  # your policy
+### END SOLUTION"""
+
+
+def test_solutions_and_stubs() -> None:
+    assert "return 2 * x" in solve(CELL, True)
+    assert "TODO" not in solve(CELL, True)
+    stub = solve(CELL, False)
+    assert "    raise TODO" in stub
+    assert "policy = TODO  # your policy" in stub
+    assert "2 * x" not in stub
+    assert "###" not in stub + solve(CELL, True)
+
+
+@pytest.mark.parametrize("bad", ["### BEGIN SOLUTION\nx = 1\n### END SOLUTION", "### BEGIN SOLUTION\nx = 1"])
+def test_a_source_that_would_leak_or_break_is_refused(bad: str) -> None:
+    with pytest.raises(WorkshopError):
+        solve(bad, False)
+
+
+def test_building_twice_gives_the_same_bytes() -> None:
+    item = topic(TOPICS[0])
+    assert text_of(compose(item, "labs")) == text_of(compose(item, "labs"))
+
+
+def test_every_folder_of_the_curriculum_is_in_the_syllabus() -> None:
+    known = {t.source for t in syllabus().topics}
+    assert {p.parent for p in CURRICULUM.glob("*/*/lab.py")} <= known
