@@ -13,7 +13,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 
 RUNS = 5
 
@@ -78,10 +77,10 @@ def fresh(code: str, *arguments: str) -> dict:
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def timed(run: Callable[[], object]) -> tuple[float, float]:
-    """Wall and CPU seconds (of child processes) of a call."""
+def timed(command: list[str]) -> tuple[float, float]:
+    """Wall and CPU seconds of a command, its children included."""
     before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
-    run()
+    subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=True)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     return time.perf_counter() - began, cpu
@@ -155,18 +154,11 @@ def grading() -> None:
     print("Grading one solved lab against a bare papermill run of the same notebook (medians; ratio pair by pair)")
     for item in (t for t in syllabus().topics if t.exists):
         notebook = str(item.notebook("solutions"))
-        seed = "0123456789abcdef" * 2
         with tempfile.TemporaryDirectory() as folder:
-            quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "check": True}
-
-            def grade(notebook: str = notebook, quiet: dict = quiet) -> None:
-                subprocess.run([sys.executable, "-m", "grader", "grade", notebook, "--seed", seed], **quiet)
-
-            def bare(notebook: str = notebook, folder: str = folder, quiet: dict = quiet) -> None:
-                subprocess.run([sys.executable, "-c", BARE, notebook, f"{folder}/out.ipynb", folder], **quiet)
-
-            grade()
-            bare()
+            grade = [sys.executable, "-m", "grader", "grade", notebook, "--seed", "0123456789abcdef" * 2]
+            bare = [sys.executable, "-c", BARE, notebook, f"{folder}/out.ipynb", folder]
+            timed(grade)
+            timed(bare)
             pairs = [(timed(grade), timed(bare)) for _ in range(3)]
         wall = median([a[0] / b[0] for a, b in pairs])
         cpu = median([a[1] / b[1] for a, b in pairs])
