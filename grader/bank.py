@@ -11,6 +11,7 @@ names, with those words in its message, and spoil no other task.
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import io
 import linecache
@@ -119,7 +120,7 @@ def run_cells(
             if "parameters" in marks:
                 namespace.update(WORLD=files.name, SCALE=files.scale)
             elif "setup" in marks:
-                exec(compile("\n".join(_imports(source)), "<setup>", "exec"), namespace)
+                exec(compile(_without_open_lab(source), "<setup>", "exec"), namespace)
                 namespace["lab"] = GradedLab(item, files.name, files.scale, connections, namespace)
             else:
                 file = f"<cell {i}>"
@@ -140,8 +141,15 @@ def run_cells(
     return verdict
 
 
-def _imports(source: str) -> list[str]:
-    return [line for line in source.splitlines() if line.startswith(("import ", "from "))]
+def _without_open_lab(source: str) -> ast.Module:
+    """The setup cell but for the call of open_lab: the lab is opened by whoever runs the cells."""
+    tree = ast.parse(source)
+    tree.body = [
+        node
+        for node in tree.body
+        if not any(isinstance(n, ast.Call) and getattr(n.func, "id", None) == "open_lab" for n in ast.walk(node))
+    ]
+    return tree
 
 
 def breaches(item: Topic, seed: bytes, scale: float, *, whole: bool = True) -> list[str]:

@@ -140,6 +140,8 @@ def _encode_foreign(v: Any, depth: int, count: list[int]) -> Any:
         if type(v).__name__.startswith(("datetime64", "timedelta64")):
             v = v.astype(f"{type(v).__name__}[us]")
         return _encode(v.tolist(), depth, count)
+    if kind.startswith("great_expectations.") and hasattr(v, "to_json_dict"):
+        return _encode(v.to_json_dict(), depth, count)
     if isinstance(v, range) or kind in {"builtins.dict_keys", "builtins.dict_values", "builtins.generator"}:
         return _encode(list(v), depth, count)
     raise CodecError(

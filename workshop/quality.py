@@ -10,6 +10,8 @@ import json
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import date
+from decimal import Decimal
 from functools import cache
 from typing import Any
 
@@ -91,7 +93,7 @@ def run_suite(suite: Any, batch: Table | pd.DataFrame) -> list[RuleResult]:
     unknown types, unknown columns and arguments that Great Expectations refuses.
     """
     plain = suite_json(suite)
-    frame = (batch.frame() if isinstance(batch, Table) else batch).reset_index(drop=True)
+    frame = _plain_frame(batch)
     gx, definition = _library()
     from great_expectations.expectations.expectation_configuration import ExpectationConfiguration
 
@@ -131,6 +133,18 @@ def run_suite(suite: Any, batch: Table | pd.DataFrame) -> list[RuleResult]:
             )
         )
     return found
+
+
+def _plain_frame(batch: Table | pd.DataFrame) -> pd.DataFrame:
+    """The batch with a fresh index, Decimals as floats and dates as timestamps: what pandas compares column by column."""
+    frame = (batch.frame() if isinstance(batch, Table) else batch).reset_index(drop=True)
+    for name in frame.columns:
+        values = frame[name].dropna()
+        if len(values) and all(isinstance(v, Decimal) for v in values):
+            frame[name] = frame[name].map(lambda v: None if v is None else float(v)).astype(float)
+        elif len(values) and all(isinstance(v, date) for v in values):
+            frame[name] = pd.to_datetime(frame[name])
+    return frame
 
 
 def _raised(info: Any) -> str | None:
