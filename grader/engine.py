@@ -1,6 +1,6 @@
 """The papermill engine: runs a notebook cell by cell in a limited kernel and probes it where its check cells stand.
 
-It stays within papermill's extension point (``papermill.engine``): papermill parameterises, we execute. A cell that fails
+It stays within papermill's extension point (its registry of engines): papermill parameterises, we execute. A cell that fails
 does not stop the others; a kernel that dies is started again for what follows.
 """
 
@@ -16,7 +16,7 @@ from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernel
 from nbclient.util import run_sync
 from nbformat import NotebookNode
 from papermill.clientwrap import PapermillNotebookClient
-from papermill.engines import Engine
+from papermill.engines import Engine, papermill_engines
 
 from grader.carrier import KernelCarrier, KernelDied
 from grader.findings import Finding
@@ -55,6 +55,9 @@ class KestrelEngine(Engine):
         client = GradingClient(nb_man, execution)
         client.execute()
         execution.notebook = copy.deepcopy(nb_man.nb)  # before papermill marks what failed
+
+
+papermill_engines.register("kestrel", KestrelEngine)
 
 
 class GradingClient(PapermillNotebookClient):

@@ -3,7 +3,9 @@ moved); the reference solution is not used."""
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
+from datetime import date, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -31,10 +33,10 @@ HINTS = {
     ),
 }
 MISCONCEPTIONS = {
-    "everything_early": "Early is cheap only where the rule has all its inputs. Look at ops.dq_sources: what does a rule see of a "
-    "source that lands after the file?",
-    "everything_late": "A bad row that is caught where it lands costs a fraction of one that has been joined and summed. Which rules "
-    "read nothing but sources that are there at ingestion?",
+    "everything_early": "Early is cheap only where the rule has all its inputs. Look at ops.dq_sources: what does a rule see "
+    "of a source that lands after the file?",
+    "everything_late": "A bad row that is caught where it lands costs a fraction of one that has been joined and summed. "
+    "Which rules read nothing but sources that are there at ingestion?",
     "block_for_a_row": "Blocking holds up the whole file. How many good rows wait with each bad one, and what does that cost?",
     "block_on_warning": "A warning lets everything pass: its severity is warning. Whatever holds rows back is critical.",
     "false_alarms_forgotten": "Compare units_flagged with units_confirmed: what does each good row that is held back cost?",
@@ -72,15 +74,16 @@ def _placement(lab: Lab, world: World) -> dict[str, dict[str, str]]:
     )
     expect(not odd, f"place(con) has {', '.join(odd[:5])} more than once or has a rule that does not exist.")
     placed = {}
-    for row in table.dicts():
-        row = {k: str(v).strip().lower() if k != "rule_id" else v for k, v in row.items()}
+    for given in table.dicts():
+        row = {k: str(v).strip().lower() if k != "rule_id" else v for k, v in given.items()}
         expect(
             row["stage"] in STAGES, f"{row['rule_id']}: stage is {row['stage']!r}; it is ingestion or transformation."
         )
         allowed = ("warn", "quarantine", "block") if rules[row["rule_id"]] == "row" else ("warn", "block")
         expect(
             row["action"] in allowed,
-            f"{row['rule_id']} is a {rules[row['rule_id']]} rule: its action is one of {', '.join(allowed)}, not {row['action']!r}.",
+            f"{row['rule_id']} is a {rules[row['rule_id']]} rule: its action is one of {', '.join(allowed)}, "
+            f"not {row['action']!r}.",
         )
         expect(row["severity"] in ("critical", "warning"), f"{row['rule_id']}: severity is {row['severity']!r}.")
         placed[row["rule_id"]] = row
@@ -139,7 +142,8 @@ def _late_inputs(world: World, rules: list[str]) -> Table:
 
 def _fix_costs(world: World, rules: list[str]) -> Table:
     return world.sql(
-        "select rule_id, rule, fix_at_ingestion_usd, fix_at_transformation_usd from ops.dq_rules where list_contains(?, rule_id) order by 1",
+        "select rule_id, rule, fix_at_ingestion_usd, fix_at_transformation_usd from ops.dq_rules "
+        "where list_contains(?, rule_id) order by rule_id",
         [rules],
     )
 
@@ -234,8 +238,8 @@ def cheapest_actions(lab: Lab) -> None:
     if gap > SHARE_OF_GAP:
         rows = [r[1:] for r in sorted(worst, reverse=True)[:5]]
         raise CheckFailed(
-            f"Over twelve weeks in five companies your actions cost ${mine:,.0f}; ${best:,.0f} is reached by the cheapest action for "
-            f"each rule, known from the history alone. That is {gap:.0%} of the way to holding everything back at "
+            f"Over twelve weeks in five companies your actions cost ${mine:,.0f}; ${best:,.0f} is reached by the cheapest "
+            f"action for each rule, known from the history alone. That is {gap:.0%} of the way to holding everything back at "
             f"transformation (${naive:,.0f}); {SHARE_OF_GAP:.0%} is allowed.",
             evidence=Evidence(
                 "the five dearest differences", Table.of(["rule_id", "yours", "usd", "cheaper", "usd_"], rows)
@@ -283,9 +287,7 @@ KINDS = {
 _REFS = ("KM#", "km-#", "KM-#X", "XKM-#", "", "KM-12345", "KM-12345678", "KM-1234 67")
 
 
-def _later(day: Any, days: int) -> Any:
-    from datetime import timedelta
-
+def _later(day: date, days: int) -> date:
     return day + timedelta(days=days)
 
 
@@ -380,7 +382,8 @@ def _judge_suite(lab: Lab, stage: str) -> None:
     cells = sum(r["cells"] for r in results) / len(rows)
     expect(
         cells <= CELLS_PER_ROW[stage],
-        f"{name} reads {cells:g} cells a row; {CELLS_PER_ROW[stage]} are the budget. The feed is checked every hour: say each thing once.",
+        f"{name} reads {cells:g} cells a row; {CELLS_PER_ROW[stage]} are the budget. The feed is checked every hour: "
+        "say each thing once.",
         evidence=Evidence(
             "cells by expectation", Table.of(["expectation", "cells"], [(r["type"], r["cells"]) for r in results])
         ),
@@ -566,15 +569,15 @@ def twelve_weeks_later(lab: Lab) -> Any:
     from workshop.plots import BLUE, GREY, ORANGE, plt
 
     placed = _placement(lab, lab.world)
-    days = [d for (d,) in lab.world.sql("select distinct day_on from truth.dq_future order by 1").rows]
+    weeks = [d for (d,) in lab.world.sql("select distinct day_on from truth.dq_future order by 1").rows][::7]
+    weeks.append(_later(weeks[-1], 7))
     policies = {
         "yours": ({r: (p["stage"], p["action"]) for r, p in placed.items()}, BLUE, "-"),
         "today: all at transformation, all warn": ({r: ("transformation", "warn") for r in placed}, GREY, "--"),
         "hold back everything at transformation": (_hold_all(lab.world), ORANGE, ":"),
     }
-    weeks = days[::7]
     totals: dict[str, list[float]] = {name: [0.0] for name in policies}
-    for first, last in zip(weeks, [*weeks[1:], days[-1]], strict=True):
+    for first, last in itertools.pairwise(weeks):
         costs = _costs(
             lab.world, FUTURE.replace("group by", f"where day_on >= '{first}' and day_on < '{last}' group by")
         )

@@ -12,7 +12,7 @@ WORLD, SCALE = "practice-7", 0.05
 import great_expectations as gx
 import great_expectations.expectations as gxe
 
-from workshop import TODO, open_lab
+from workshop import TODO, open_lab  # noqa: F401
 
 context = gx.get_context(mode="ephemeral")  # Great Expectations wants one before a suite can be written
 lab = open_lab("5.3", world=WORLD, scale=SCALE)
