@@ -150,8 +150,11 @@ class GradingClient(PapermillNotebookClient):
             size = len(str(msg["content"])) if msg["msg_type"] != "stream" else len(msg["content"].get("text", ""))
             self._output_bytes += size
             self._cell_output_bytes += size
-            if self._cell_output_bytes > self.limits.output_bytes or self._output_bytes > 5 * self.limits.output_bytes:
+            if self._cell_output_bytes > self.limits.output_bytes:
                 self.watchdog.trip(f"it printed more than {self.limits.output_bytes / 2**20:.0f} MB")
+                self.watchdog.still_answering()
+                return None
+            if self._output_bytes > 5 * self.limits.output_bytes:
                 return None
         return super().process_message(msg, cell, cell_index)
 

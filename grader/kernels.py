@@ -34,6 +34,7 @@ from workshop.world import WorldFiles
 
 KERNEL_NAME = "kestrel-graded"
 GRACE_S = 3.0
+DRAIN_S = 30.0
 LOOK_EVERY_S = 0.2
 
 
@@ -156,6 +157,7 @@ class Watchdog:
         self._pid = pid
         self._deadline: float | None = None
         self._interrupted_at: float | None = None
+        self._tripped_at = 0.0
         self._stop = threading.Event()
         self._lock = threading.Lock()
         self._began = time.monotonic()
@@ -181,8 +183,15 @@ class Watchdog:
         with self._lock:
             if self.reason is None:
                 self.reason = reason
-                self._interrupted_at = time.monotonic()
+                self._tripped_at = self._interrupted_at = time.monotonic()
                 self._signal(signal.SIGINT)
+
+    def still_answering(self) -> None:
+        """What an interrupted cell had sent before is still coming in: the kernel is not deaf, give it time."""
+        with self._lock:
+            now = time.monotonic()
+            if self._interrupted_at is not None and now - self._tripped_at < DRAIN_S:
+                self._interrupted_at = now
 
     @property
     def out_of_time(self) -> bool:

@@ -143,7 +143,7 @@ class Agent:
         if kind == "object":
             return self.objects[name]
         if kind == "con":
-            return self.connection(name)
+            return self._free(self.connection(name))
         if kind == "judged":
             return JudgedConnection(request, name)
         if kind == "callback":
@@ -184,8 +184,16 @@ class Agent:
                 raise codec.CodecError("a driver is a function of the workshop's own kit")
             return getattr(importlib.import_module(module), function)(*args, **kwargs)
         if what == "query":
-            return self.connection(order["con"]).execute(order["sql"])
+            return self._free(self.connection(order["con"])).execute(order["sql"])
         raise codec.CodecError(f"unknown command {what!r}")
+
+    @staticmethod
+    def _free(con: Any) -> Any:
+        """The connection without a half-read result: after ``execute(...).fetchone()`` DuckDB refuses the next ``sql(...)``,
+        and an earlier cell or call must not make this one fail."""
+        with contextlib.suppress(Exception):  # a closed connection says so when it is used
+            con.complete()
+        return con
 
 
 def _exception(name: str) -> type[BaseException]:

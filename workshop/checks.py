@@ -152,12 +152,12 @@ def as_table(value: Any, what: str, columns: Sequence[str]) -> Table:
         table = Table.of(columns, value)
     else:
         raise CheckFailed(f"{what}: rows with the columns {', '.join(columns)} were expected; this is {_kind(value)}.")
-    names = {c.lower(): i for i, c in enumerate(table.columns)}
+    names = {str(c).lower(): i for i, c in enumerate(table.columns)}
     missing = [c for c in columns if c.lower() not in names]
     if missing:
         raise CheckFailed(
             f"{what}: the column{'s' * (len(missing) > 1)} {', '.join(missing)} "
-            f"{'are' if len(missing) > 1 else 'is'} missing; there are {', '.join(table.columns) or 'none'}."
+            f"{'are' if len(missing) > 1 else 'is'} missing; there are {', '.join(map(str, table.columns)) or 'none'}."
         )
     order = [names[c.lower()] for c in columns]
     return Table.of(columns, [[r[i] for i in order] for r in table.rows])

@@ -4,6 +4,7 @@ Time is in seconds, as float, from the start of the run. All randomness comes fr
 named streams and is drawn before a policy acts, so that two policies are compared on the same draws.
 """
 
+from workshop.sim.breaker import Breaker, BreakerSettings, CircuitOpen, replay
 from workshop.sim.clock import VirtualClock
 from workshop.sim.cluster import (
     Attempts,
@@ -39,7 +40,10 @@ __all__ = [
     "SERVER_ERROR",
     "TIMEOUT",
     "Attempts",
+    "Breaker",
+    "BreakerSettings",
     "Calls",
+    "CircuitOpen",
     "ClusterRun",
     "Dag",
     "Fallback",
@@ -61,6 +65,7 @@ __all__ = [
     "mm1_wait",
     "mmc_wait",
     "pool_occupancy",
+    "replay",
     "simulate_cluster",
     "simulate_queue",
     "streams",

@@ -22,8 +22,11 @@ from workshop.sim.breaker import CircuitOpen
 from workshop.sim.clock import VirtualClock
 from workshop.sim.service import CLIENT_ERROR, SERVER_ERROR, TIMEOUT
 
-PATIENCE_S = 3.0
-"""Wall time after which a thread that neither waits for the service nor came back is taken to be stuck."""
+PATIENCE = 60
+"""Looks after which a thread that neither waits for the service nor came back is taken to be stuck. Looks, not seconds: on a
+busy machine they take longer, as the thread does."""
+LOOK_S = 0.01
+"""Wall time of a look."""
 BLOCKED_S = 0.004
 """Wall time after which a thread that was given the turn is taken to wait for a lock of the learner's."""
 
@@ -38,35 +41,47 @@ _KIT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 _LIBRARY = os.path.dirname(os.path.abspath(os.__file__))
 
 
+def _next(posts: queue.SimpleQueue, looks: int = PATIENCE) -> tuple | None:
+    """The next post, None where none comes."""
+    for _ in range(looks):
+        try:
+            return posts.get(timeout=LOOK_S)
+        except queue.Empty:
+            continue
+    return None
+
+
 class _Stop(BaseException):
     """Ends a call that nobody waits for any more."""
 
 
-class _Call(threading.Thread):
-    """One call through the breaker, in a thread of its own. It posts what happens to it to `posts`."""
+class _Call:
+    """One call through the breaker, in a thread of the crew. It posts what happens to it to `posts`."""
 
     def __init__(self, number: int, posts: "queue.SimpleQueue[tuple]", work: Callable[["_Call"], Any]) -> None:
-        super().__init__(daemon=True)
         self.number, self.posts, self.work = number, posts, work
         self.turn: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self.result: Any = None
         self.error: BaseException | None = None
         self.met: BaseException | None = None
-        self.asked = 0
+        self.is_done = False
+        self.before_done: Callable[[], None] = lambda: None
 
     def run(self) -> None:
+        """Makes the call."""
         try:
             self.result = self.work(self)
         except BaseException as error:  # whatever a learner's code raises is what the caller gets
             self.error = error
         sys.settrace(None)
+        self.is_done = True
+        self.before_done()
         self.posts.put(("done", self))
 
     def service(self, *args: Any) -> Any:
         """What the breaker calls: waits for the answer of the service."""
         tracer = sys.gettrace()
         sys.settrace(None)
-        self.asked += 1
         self.posts.put(("asks", self))
         answer = self.turn.get()
         if answer is None:
@@ -78,6 +93,37 @@ class _Call(threading.Thread):
         type_, text = ERRORS[kind]
         self.met = type_(text)
         raise self.met
+
+
+class _Crew:
+    """Threads that take calls; one that is done takes the next, since starting a thread costs more than a call."""
+
+    def __init__(self) -> None:
+        self._idle: list[queue.SimpleQueue] = []
+        self._over = False
+
+    def start(self, call: _Call) -> None:
+        """Runs the call in a thread of its own."""
+        if self._idle:
+            self._idle.pop().put(call)
+            return
+        inbox: queue.SimpleQueue[_Call | None] = queue.SimpleQueue()
+        inbox.put(call)
+        threading.Thread(target=self._work, args=(inbox,), daemon=True).start()
+
+    def _work(self, inbox: queue.SimpleQueue) -> None:
+        while (call := inbox.get()) is not None:
+            # Idle before it posts that it is done: who reads the post may hand over the next call.
+            call.before_done = lambda: self._idle.append(inbox)
+            call.run()
+            if self._over:
+                return
+
+    def dismiss(self) -> None:
+        """Ends the threads: those that have nothing to do now, the others as soon as they are done."""
+        self._over = True
+        while self._idle:
+            self._idle.pop().put(None)
 
 
 def _outcome(call: _Call) -> list[Any]:
@@ -117,6 +163,7 @@ def replay_calls(
     as the breaker itself tells it, if it does; stuck, the number of the call at which nothing moved any more, or None.
     """
     posts: queue.SimpleQueue[tuple] = queue.SimpleQueue()
+    crew = _Crew()
     outcomes: list[Any] = [None] * len(at_s)
     states: list[list[Any]] = []
     under_way: list[tuple[float, int, _Call, list[Any]]] = []
@@ -124,11 +171,8 @@ def replay_calls(
 
     def wait_for(call: _Call) -> bool:
         """Serves posts until `call` waits for the service or is done; False when nothing comes."""
-        while True:
-            try:
-                what, who, *rest = posts.get(timeout=PATIENCE_S)
-            except queue.Empty:
-                return False
+        while post := _next(posts):
+            what, who, *rest = post
             if what == "falls back":
                 who.turn.put(fall_back(who.number, rest[0]))
                 continue
@@ -139,6 +183,7 @@ def replay_calls(
                 outcomes[who.number] = _outcome(who)
             if who is call:
                 return True
+        return False
 
     def note() -> None:
         state = getattr(breaker, "state", None)
@@ -173,7 +218,7 @@ def replay_calls(
             if moved:
                 clock.advance_to(max(now_s, clock()))
                 call = _Call(i, posts, work)
-                call.start()
+                crew.start(call)
                 moved = wait_for(call)
                 note()
             if not moved:
@@ -185,6 +230,7 @@ def replay_calls(
     finally:
         for _, _, waiting, _ in under_way:
             waiting.turn.put(None)
+        crew.dismiss()
     return {"outcomes": outcomes, "states": states, "stuck": stuck}
 
 
@@ -198,15 +244,21 @@ def rush(
     """Make one call for each nonce at the same moment, in threads that take turns at every instruction.
 
     A call that gets through waits until no other can move, so that all of them meet the same state. `ask(nonce)` is told
-    of each that gets through, and gives the value that it comes back with. order: None, all threads in step; a number,
-    turns of random length drawn from it.
+    of each that gets through, and gives the value that it comes back with. order: None, all threads go in step to the
+    end; a number, each halts at an instruction of its own, spread over the way by that number, and goes on when the
+    others have gone as far as they can: wherever there is a gap, somebody halts in it.
 
     Returns a dict: outcomes by call (see `replay_calls`), together: how many got through before the first came back, and
     stuck: whether nothing moved any more.
     """
     posts: queue.SimpleQueue[tuple] = queue.SimpleQueue()
-    chance = random.Random(order)
+    chance = random.Random(order or 0)
+    apart = chance.uniform(2.5, 6.5)
+    halts_after = [round(apart * k + chance.uniform(1, apart)) for k in range(len(nonces))]
+    chance.shuffle(halts_after)
+    steps = [0] * len(nonces)
     ready: deque[_Call] = deque()
+    halted: list[_Call] = []
     waiting: deque[tuple[_Call, Any]] = deque()
 
     def pause(call: _Call) -> None:
@@ -231,8 +283,9 @@ def rush(
         return breaker.call(call.service, "rush", call.number)
 
     calls = [_Call(i, posts, work) for i in range(len(nonces))]
+    crew = _Crew()
     for call in calls:
-        call.start()
+        crew.start(call)
     done = together = 0
     returned = stuck = False
     blocked: set[_Call] = set()
@@ -241,50 +294,49 @@ def rush(
         nonlocal done, together
         blocked.discard(who)
         if what == "stops":
-            ready.append(who)
+            steps[who.number] += 1
+            halts = order is not None and steps[who.number] == halts_after[who.number]
+            (halted if halts else ready).append(who)
         elif what == "asks":
             waiting.append((who, ask(nonces[who.number])))
             together += not returned
         else:
             done += 1
 
-    def receive(timeout_s: float) -> tuple | None:
+    def soon() -> tuple | None:
         try:
-            return posts.get(timeout=timeout_s)
+            return posts.get(timeout=BLOCKED_S)
         except queue.Empty:
             return None
 
-    def move(call: _Call, steps: int) -> None:
-        """Gives `call` the turn for some instructions; others may report meanwhile that they have their lock."""
+    def move(call: _Call) -> None:
+        """Gives `call` the turn for an instruction; others may report meanwhile that they have their lock."""
         call.turn.put("go")
-        while post := receive(BLOCKED_S):
-            what, who = post
-            if who is not call:
-                handle(what, who)
-            elif what == "stops" and steps > 1:
-                steps -= 1
-                call.turn.put("go")
-            else:
-                return handle(what, who)
-        return blocked.add(call)
+        while post := soon():
+            handle(*post)
+            if post[1] is call:
+                return
+        blocked.add(call)
 
     for _ in calls:  # all to the start line
-        if post := receive(PATIENCE_S):
+        if post := _next(posts):
             handle(*post)
     try:
         while done < len(calls):
             if ready:
-                if order is not None:
-                    ready.rotate(-chance.randrange(len(ready)))
-                move(ready.popleft(), 1 if order is None else chance.choice((1, 2, 5, 15, 60)))
-            elif blocked and (post := receive(10 * BLOCKED_S)):
+                move(ready.popleft())
+            elif halted:  # the furthest first, so that those at the beginning meet what it has changed
+                call = max(halted, key=lambda c: steps[c.number])
+                halted.remove(call)
+                ready.append(call)
+            elif blocked and (post := _next(posts, looks=4)):
                 handle(*post)
             elif waiting:  # nothing else can move: the first that got through comes back
                 returned = True
                 call, value = waiting.popleft()
                 blocked.add(call)
                 call.turn.put(("ok", value))
-            elif post := receive(PATIENCE_S):
+            elif post := _next(posts):
                 handle(*post)
             else:
                 stuck = True
@@ -292,4 +344,5 @@ def rush(
     finally:
         for call in calls:
             call.turn.put(None)
-    return {"outcomes": [None if c.is_alive() else _outcome(c) for c in calls], "together": together, "stuck": stuck}
+        crew.dismiss()
+    return {"outcomes": [_outcome(c) if c.is_done else None for c in calls], "together": together, "stuck": stuck}

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from workshop.sim.breaker import Breaker, BreakerSettings
+from workshop.sim.breaker import Breaker, BreakerSettings, replay
 from workshop.sim.cluster import ClusterRun, Dag, Step, draw_tasks, draws_needed, simulate_cluster
 from workshop.sim.service import CLIENT_ERROR, Phase, draw_service, kinds_at
 
@@ -166,3 +166,43 @@ def _account(run: ClusterRun, dags: Sequence[Mapping[str, Any]], services: Seque
             if by_id[dag_id]["service_name"]
         ],
     }
+
+
+def probe_breakers(
+    rows: Sequence[Mapping[str, Any]], breakers: Mapping[str, Mapping[str, float]], seed: int, times_slower: float
+) -> list[dict[str, Any]]:
+    """Replay busy hours of each service through its breaker: one healthy, 40 minutes slow, one healthy; a call each 3 s.
+
+    In the first hour answers take twice as long for a quarter of an hour, in the 40 minutes `times_slower` as long. rows:
+    service_name, median_s, sigma, error_rate, timeout_s.
+
+    Returns a row for each service: service_name, refused_healthy and refused_slow (shares of the calls of the first two
+    parts), and back_after_s: how long after the 40 minutes the last call was refused, 0 if none was.
+    """
+    well_s, again_s = 3600.0, 6000.0
+    at_s = np.arange(0, again_s + 3600.0, 3.0)
+    phases = (Phase(1200, 2100, "slow", 0.0, 2.0), Phase(well_s, again_s, "slow", 0.0, times_slower))
+    found = []
+    for row in rows:
+        name = row["service_name"]
+        service = draw_service(
+            seed,
+            name,
+            len(at_s),
+            median_s=row["median_s"],
+            sigma=row["sigma"],
+            timeout_s=row["timeout_s"],
+            phases=[Phase(a.start_s, a.end_s, a.kind, row["error_rate"], a.latency_factor) for a in phases],
+            error_rate=row["error_rate"],
+        )
+        reached = replay(Breaker(BreakerSettings(**breakers[name])), at_s.tolist(), service.outcome)
+        after = at_s[~reached & (at_s >= again_s)]
+        found.append(
+            {
+                "service_name": name,
+                "refused_healthy": float((~reached)[at_s < well_s].mean()),
+                "refused_slow": float((~reached)[(at_s >= well_s) & (at_s < again_s)].mean()),
+                "back_after_s": float(after[-1] - again_s) if len(after) else 0.0,
+            }
+        )
+    return found
