@@ -1,10 +1,13 @@
-"""python -m grader.contract TOPIC [--seeds N]: runs the contract of STYLE on fresh seeds and prints every breach."""
+"""python -m grader.contract TOPIC [--seeds N]: runs the contract of a topic on many seeds and prints every breach."""
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import sys
 import time
+from collections import Counter
+from concurrent.futures import ProcessPoolExecutor, as_completed
 
 import click
 
@@ -12,25 +15,43 @@ from grader.bank import breaches
 from workshop.topics import syllabus, topic
 
 
+def _one(topic_id: str, n: int, scale: float, whole: bool) -> tuple[int, list[str], float]:
+    began = time.monotonic()
+    seed = hashlib.sha256(f"contract/{n}".encode()).digest()[:16]
+    return n, breaches(topic(topic_id), seed, scale, whole=whole), time.monotonic() - began
+
+
 @click.command()
 @click.argument("topic_id")
 @click.option("--seeds", default=3, show_default=True, help="How many seeds.")
 @click.option("--first", default=0, show_default=True, help="Number of the first seed.")
 @click.option("--scale", type=float, default=None, help="Default: the course's grading scale.")
-def main(topic_id: str, seeds: int, first: int, scale: float | None) -> None:
+@click.option("--own-task", is_flag=True, help="Judge each answer on its own task only (for many seeds).")
+@click.option("--jobs", default=1, show_default=True, help="Seeds at once.")
+def main(topic_id: str, seeds: int, first: int, scale: float | None, own_task: bool, jobs: int) -> None:
     """Solution full, untouched lab 0 points, right answers full, wrong answers caught: on several seeds."""
-    item = topic(topic_id)
-    bad = 0
-    for n in range(first, first + seeds):
-        seed = hashlib.sha256(f"contract/{n}".encode()).digest()[:16]
-        began = time.monotonic()
-        found = breaches(item, seed, scale or syllabus().course["grading_scale"])
-        click.echo(
-            f"seed {n} ({seed.hex()}): {'holds' if not found else f'{len(found)} breaches'} ({time.monotonic() - began:.1f} s)"
-        )
-        for line in found:
-            click.echo(f"  {line[:600]}")
-        bad += bool(found)
+    topic(topic_id)
+    size = scale or syllabus().course["grading_scale"]
+    by_answer: Counter[str] = Counter()
+    bad, began = 0, time.monotonic()
+    pool = ProcessPoolExecutor(jobs) if jobs > 1 else None
+    with pool or contextlib.nullcontext():
+        if pool:
+            futures = [pool.submit(_one, topic_id, n, size, not own_task) for n in range(first, first + seeds)]
+            outcomes = (f.result() for f in as_completed(futures))
+        else:
+            outcomes = (_one(topic_id, n, size, not own_task) for n in range(first, first + seeds))
+        for done, (n, found, seconds) in enumerate(outcomes, 1):
+            left = (time.monotonic() - began) / done * (seeds - done)
+            said = "holds" if not found else f"{len(found)} breaches"
+            click.echo(f"seed {n}: {said} ({seconds:.1f} s; {left:.0f} s left)")
+            for line in found:
+                click.echo(f"  {line[:600]}")
+            by_answer.update({line.split(":")[0] for line in found})
+            bad += bool(found)
+    click.echo(f"{seeds - bad} of {seeds} seeds hold")
+    for name, count in by_answer.most_common():
+        click.echo(f"  {name}: on {count} of {seeds} seeds")
     sys.exit(1 if bad else 0)
 
 

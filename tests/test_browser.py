@@ -107,7 +107,7 @@ def shot(page, name: str) -> None:
 def visit(page, server: str, place: str) -> None:
     page.goto(server.replace("PLACE", place))
     page.wait_for_selector(".jp-Notebook .jp-Cell")
-    page.wait_for_selector('.jp-Notebook-ExecutionIndicator[data-status="idle"]')
+    page.get_by_text("Python 3 (ipykernel) | Idle").wait_for()
 
 
 def run_cell(page, index: int) -> None:
@@ -120,6 +120,8 @@ def test_start_page_draws_the_map(page, lab_server: str) -> None:
     run_cell(page, 1)
     page.wait_for_function("document.querySelectorAll('.kestrel .cell').length >= 72")
     assert page.locator("a[href*='labs/']").count() >= 4
+    assert page.get_by_text("Jupyter news").count() == 0  # nothing asks the network
+    page.locator(".jp-Notebook .jp-Cell").first.scroll_into_view_if_needed()
     shot(page, "start_page")
 
 

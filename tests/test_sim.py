@@ -1,5 +1,6 @@
 """The simulation kit against theory, against SimPy, and against its own promises."""
 
+import contextlib
 import dataclasses
 import math
 import threading
@@ -10,6 +11,8 @@ import pytest
 import simpy
 
 from workshop import sim
+from workshop.sim.concurrency import replay_calls, rush
+from workshop.sim.degradation import probe_breakers, run_days
 
 DAY_S = 86_400.0
 
@@ -122,9 +125,7 @@ def test_littles_law() -> None:
     assert length == pytest.approx(len(arrivals) / span * run.wait_s.mean(), rel=1e-9)
 
 
-def simpy_starts(
-    arrivals: np.ndarray, services: np.ndarray, servers: int, sjf: bool, timeout: float
-) -> list[float]:
+def simpy_starts(arrivals: np.ndarray, services: np.ndarray, servers: int, sjf: bool, timeout: float) -> list[float]:
     env, starts = simpy.Environment(), [math.nan] * len(arrivals)
     pool = simpy.PriorityResource(env, servers)
 
@@ -293,9 +294,7 @@ def billing_waits(run: sim.ClusterRun) -> np.ndarray:
 
 
 def arrays_of(record: object) -> dict[str, np.ndarray]:
-    return {
-        f.name: v for f in dataclasses.fields(record) if isinstance(v := getattr(record, f.name), np.ndarray)
-    }
+    return {f.name: v for f in dataclasses.fields(record) if isinstance(v := getattr(record, f.name), np.ndarray)}
 
 
 def test_a_slow_dependency_starves_an_unrelated_dag_and_a_guard_prevents_it() -> None:
@@ -438,3 +437,181 @@ def test_tasks_of_one_dag_do_not_move_with_another() -> None:
     assert (both.work_s[mine][: len(alone)] == alone.work_s).all()
     assert (both.scheduled_s[mine][: len(alone)] == alone.scheduled_s).all()
     assert len(alone) == 1440 and len(both) == 3 * 2880
+
+
+# --- the breaker
+
+
+def test_breaker_states() -> None:
+    settings = sim.BreakerSettings(window_calls=4, min_calls=2, slow_call_s=5.0, open_s=30.0, trial_calls=2)
+    breaker = sim.Breaker(settings, 100.0)
+
+    def call(at_s: float, error: str | None = None, latency_s: float = 1.0) -> bool:
+        allowed = breaker.allow(at_s)
+        if allowed:
+            breaker.record(at_s + latency_s, error is None, latency_s, error)
+        return allowed
+
+    assert call(100) and call(102, sim.SERVER_ERROR) and breaker.state == "open"  # one of two is half
+    assert not call(110) and not call(132.9)
+    assert call(133, latency_s=6.0) and breaker.state == "open"  # a slow trial is a bad one
+    assert call(169, sim.CLIENT_ERROR) and breaker.state == "half_open"  # tells nothing, keeps no place
+    assert breaker.allow(171) and breaker.allow(171) and not breaker.allow(171)
+    breaker.record(172, True, 1.0, None)
+    breaker.record(173, True, 2.0, None)
+    assert breaker.state == "closed"
+    breaker.record(174, False, 80.0, sim.TIMEOUT)  # went out long before: says nothing of now
+    assert call(175) and call(177, sim.CLIENT_ERROR) and call(179, sim.CLIENT_ERROR) and breaker.state == "closed"
+    assert [state for _, state in breaker.changes] == [
+        "closed", "open", "half_open", "open", "half_open", "closed",
+    ]  # fmt: skip
+
+
+def test_replay_overlaps_calls() -> None:
+    # Ten calls a second apart, each hangs for 5 s: the first failures come back when five or six are under way.
+    breaker = sim.Breaker(sim.BreakerSettings(window_calls=4, min_calls=2, open_s=100.0))
+    reached = sim.replay(breaker, [float(t) for t in range(10)], lambda i, at_s: (False, 4.5, sim.TIMEOUT))
+    assert reached.tolist() == [True] * 6 + [False] * 4
+    assert sim.replay(None, [0.0, 1.0], lambda i, at_s: (True, 1.0, None)).all()
+
+
+# --- calls through threads
+
+
+class ThreadBreaker:
+    """A breaker with the interface of lab 3.4, on top of the kit's: `lock` may be none at all."""
+
+    def __init__(self, clock: sim.VirtualClock, lock: object, hold: bool = False) -> None:
+        self.clock, self.lock, self.hold = clock, lock, hold
+        self.inner = sim.Breaker(sim.BreakerSettings(min_calls=5, open_s=30.0, trial_calls=3), clock())
+
+    def call(self, fn, *args, fallback=None):
+        with self.lock:
+            if self.inner.state == "open" and self.clock() >= self.inner._since_s + 30.0:
+                self.inner._move(self.clock(), "half_open")
+            if self.inner.state == "open" or (self.inner.state == "half_open" and self.inner._trials >= 3):
+                raise sim.CircuitOpen("refused")
+            if self.inner.state == "half_open":
+                self.inner._trials += 1
+            if self.hold:
+                return fn(*args)
+        began = self.clock()
+        try:
+            answer = fn(*args)
+        except (ConnectionError, TimeoutError, ValueError) as error:
+            kind = sim.CLIENT_ERROR if isinstance(error, ValueError) else sim.SERVER_ERROR
+            with self.lock:
+                self.inner.record(self.clock(), False, self.clock() - began, kind)
+            if fallback:
+                return fallback(error)
+            raise
+        with self.lock:
+            self.inner.record(self.clock(), True, self.clock() - began, None)
+        return answer
+
+
+def test_replay_through_threads_equals_replay_without() -> None:
+    service = geocoder(400, sim.Phase(60, 160, "down", 1.0, math.inf), timeout_s=7.0, client_error_rate=0.1)
+    at_s = (np.arange(400) * 0.7 + 0.1).tolist()
+    expected = sim.replay(
+        sim.Breaker(sim.BreakerSettings(min_calls=5, open_s=30.0, trial_calls=3)), at_s, service.outcome
+    )
+    asked = []
+
+    def ask(i: int) -> list:
+        asked.append(i)
+        _, latency_s, error = service.outcome(i, at_s[i])
+        return [latency_s, error or "ok", i * 7]
+
+    clock = sim.VirtualClock()
+    log = replay_calls(ThreadBreaker(clock, threading.Lock()), clock, at_s, ask, ["a"] * 400)
+    assert log["stuck"] is None and asked == np.flatnonzero(expected).tolist()
+    for i, outcome in enumerate(log["outcomes"]):
+        error = service.outcome(i, at_s[i])[2]
+        name = {None: None, sim.CLIENT_ERROR: "ValueError", sim.TIMEOUT: "TimeoutError"}[error]
+        assert outcome == (["refused"] if not expected[i] else ["error", name] if error else ["value", i * 7])
+    assert clock() >= at_s[-1]
+
+
+def test_a_lock_held_during_the_call_is_seen() -> None:
+    clock = sim.VirtualClock()
+    log = replay_calls(
+        ThreadBreaker(clock, threading.Lock(), hold=True), clock, [1.0, 2.0, 9.0], lambda i: [5.0, "ok", 0], "abc"
+    )
+    assert log["stuck"] == 1
+
+
+def test_what_learner_code_raises_comes_back() -> None:
+    class Broken:
+        def call(self, fn, *args, fallback=None):
+            return {}["no such key"]
+
+    clock = sim.VirtualClock()
+    with pytest.raises(KeyError):
+        replay_calls(Broken(), clock, [1.0], lambda i: [1.0, "ok", 0], ["a"])
+
+
+@pytest.mark.parametrize("order", [None, 1, 2, 3, 4, 5])
+def test_a_rush_finds_the_gap_that_a_lock_closes(order: int | None) -> None:
+    together = {}
+    for name, lock in [("locked", threading.Lock()), ("open", contextlib.nullcontext())]:
+        clock = sim.VirtualClock()
+        breaker = ThreadBreaker(clock, lock)
+        failing = replay_calls(
+            breaker, clock, [float(t) for t in range(8)], lambda i: [0.2, "server_error", 0], "abcdefgh"
+        )
+        assert failing["outcomes"][-1] == ["refused"]
+        clock.advance(31)
+        asked = []
+        log = rush(breaker, clock, list(range(50, 66)), lambda nonce, asked=asked: asked.append(nonce) or nonce, order)
+        together[name] = log["together"]
+        assert not log["stuck"] and len(log["outcomes"]) == 16
+        assert sorted(o[1] for o in log["outcomes"] if o[0] == "value") == sorted(asked)
+    assert together["locked"] == 3 < together["open"]
+
+
+# --- days of degradation
+
+
+def degraded_day(phases: list, breakers: dict, fallbacks: dict) -> dict:
+    day = {"seed": 5, "phases": phases}
+    dags = [
+        {"dag_id": f"C{k}", "every_s": 900.0, "offset_s": 60.0 * k, "work_s": 30.0, "criticality": "normal", "deadline_s": 2700.0,
+         "service_name": "geocoding", "n_calls": 8, "max_stale_s": None if k % 2 else 86_400.0}
+        for k in range(4)
+    ] + [
+        {"dag_id": "N", "every_s": 3600.0, "offset_s": 0.0, "work_s": 300.0, "criticality": "high", "deadline_s": 1500.0,
+         "service_name": "", "n_calls": 0, "max_stale_s": None}
+    ]  # fmt: skip
+    services = [{"service_name": "geocoding", "median_s": 0.8, "sigma": 0.4, "error_rate": 0.0, "timeout_s": 600.0}]
+    return run_days([day], 4, dags, services, breakers, fallbacks)[0]
+
+
+def test_degraded_days() -> None:
+    hangs = [["geocoding", 3600.0, 9000.0, "down", 1.0, None]]
+    settings = {"geocoding": {"min_calls": 6, "window_calls": 12, "slow_call_s": 8.0, "open_s": 60.0, "trial_calls": 2}}
+    stale = dict.fromkeys(["C0", "C1", "C2", "C3"], "stale")
+    calm = degraded_day([], settings, stale)
+    assert calm["cost_usd"] == 0 and calm["refused"] == {"geocoding": 0} and calm["late_neighbours"] == 0
+    none, guarded = degraded_day(hangs, {}, stale), degraded_day(hangs, settings, stale)
+    mixed = degraded_day(hangs, settings, stale | {"C1": "fail", "C3": "defer"})
+    assert none["late_neighbours"] > 0 == guarded["late_neighbours"]
+    assert none["cost_usd"] > guarded["cost_usd"] > mixed["cost_usd"] > 0
+    for result in (none, guarded, mixed):
+        assert sum(result["costs"].values()) == pytest.approx(result["cost_usd"])
+        assert [row["dag_id"] for row in result["callers"]] == ["C0", "C1", "C2", "C3"]
+    callers = {row["dag_id"]: row for row in mixed["callers"]}
+    assert (
+        callers["C0"]["stale"] > 0 == callers["C0"]["too_stale"] and callers["C1"]["failed"] > 0 < callers["C3"]["late"]
+    )
+    assert all(row["too_stale"] for row in guarded["callers"] if row["dag_id"] in ("C1", "C3"))
+
+
+def test_probe_breakers() -> None:
+    rows = [{"service_name": "vat_check", "median_s": 2.5, "sigma": 0.5, "error_rate": 0.01, "timeout_s": 120.0}]
+    probe = {
+        slow_s: probe_breakers(rows, {"vat_check": {"slow_call_s": slow_s, "open_s": 60.0}}, 3, 25.0)[0]
+        for slow_s in (2.0, 20.0, 900.0)
+    }
+    assert probe[20.0]["refused_healthy"] == 0 < 0.8 < probe[20.0]["refused_slow"] and probe[20.0]["back_after_s"] < 200
+    assert probe[2.0]["refused_healthy"] > 0.3 and probe[900.0]["refused_slow"] == 0

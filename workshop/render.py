@@ -18,15 +18,16 @@ SIGNS = {PASSED: "✓", FAILED: "✗", ERROR: "!", NOT_ATTEMPTED: "○"}
 
 # Colours come from the reader's theme where it has them, so that dark mode stays legible.
 STYLE = """<style>
-.kestrel{font-size:14px;line-height:1.45;max-width:60em;color:inherit}
+.kestrel{font-size:14px;line-height:1.45;max-width:66em;color:inherit}
 .kestrel h4{margin:.2em 0 .4em;font-size:15px}
 .kestrel .check{border-left:4px solid var(--k);padding:.25em .8em;margin:.5em 0}
-.kestrel .check{background:color-mix(in srgb,var(--k) 9%,transparent)}
+.kestrel .check{overflow-x:auto;background:color-mix(in srgb,var(--k) 9%,transparent)}
 .kestrel .sign{color:var(--k);font-weight:700;margin-right:.4em}
 .kestrel .pts{opacity:.75;float:right;font-variant-numeric:tabular-nums}
 .kestrel .ask{margin:.3em 0 0;font-style:italic}
 .kestrel table{border-collapse:collapse;font-size:12.5px;margin:.3em 0}
-.kestrel td,.kestrel th{border:1px solid color-mix(in srgb,currentColor 25%,transparent);padding:.15em .5em;text-align:left}
+.kestrel td,.kestrel th{border:1px solid color-mix(in srgb,currentColor 25%,transparent);padding:.15em .5em}
+.kestrel td,.kestrel th{text-align:left!important;white-space:nowrap}
 .kestrel pre{margin:.3em 0;white-space:pre-wrap;font-size:12.5px}
 .kestrel p{margin:.25em 0}
 .kestrel .map{display:grid;grid-template-columns:minmax(11em,16em) repeat(8,minmax(3.4em,1fr));gap:4px;font-size:12.5px}
