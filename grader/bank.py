@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from workshop.authoring import compose, tags
-from workshop.checks import FAILED, NOT_ATTEMPTED, PASSED, CheckResult, run_check
+from workshop.checks import FAILED, NOT_ATTEMPTED, PASSED, CheckResult, run_checks
 from workshop.errors import WorkshopError
 from workshop.lab import Connections, GradedLab
 from workshop.topics import Topic, load_checks
@@ -132,7 +132,7 @@ def run_cells(
                     verdict.problems.append(f"cell {i} raised {type(error).__name__}: {error}")
             for mark in marks:
                 if mark.startswith("check-") and (wanted is None or mark[6:] in wanted):
-                    verdict.results += [run_check(c, lab) for c in checks.of_task(mark[6:])]
+                    verdict.results += run_checks(checks.of_task(mark[6:]), lab)
     finally:
         lab.close()
         connections.close()

@@ -108,6 +108,7 @@ def _execute(submission: validate.Submission, graded: Graded, seed: bytes, scale
     def probe(carrier: KernelCarrier, letter: str) -> None:
         if not labs:
             labs.append(trusted.Lab(item.id, trusted.World(files), seed, carrier, checks.subjects))
+        labs[0].begin()
         # A kernel that dies in the middle keeps what was judged before.
         done = found.setdefault(letter, [])
         for c in checks.of_task(letter)[len(done) :]:

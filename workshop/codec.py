@@ -107,11 +107,22 @@ def _encode(v: Any, depth: int, count: list[int]) -> Any:
             return {k: _encode(x, depth + 1, count) for k, x in v.items()}
         return {TAG: "map", "v": [[_encode(k, depth + 1, count), _encode(x, depth + 1, count)] for k, x in v.items()]}
     if isinstance(v, Table):
-        rows = [[_encode(x, depth + 1, count) for x in r] for r in v.rows]
+        count[0] += len(v.rows) * len(v.columns)  # before the work: a table that is too large is not walked
+        if count[0] > MAX_VALUES:
+            raise CodecError(f"it holds more than {MAX_VALUES:,} values")
+        rows = [[x if _is_plain(x) else _encode(x, depth + 1, count) for x in r] for r in v.rows]
         return {TAG: "table", "columns": list(v.columns), "rows": rows}
     if dataclasses.is_dataclass(v) and not isinstance(v, type):
         return _encode({f.name: getattr(v, f.name) for f in dataclasses.fields(v)}, depth, count)
     return _encode_foreign(v, depth, count)
+
+
+def _is_plain(v: Any) -> bool:
+    """Whether JSON carries the value as it is: most cells of most tables, which need no further look."""
+    kind = type(v)
+    if kind is float:
+        return -math.inf < v < math.inf
+    return kind is str or v is None or kind is bool or (kind is int and -SAFE_INTEGER <= v <= SAFE_INTEGER)
 
 
 def _is_missing(v: Any) -> bool:
@@ -163,8 +174,8 @@ def _decode(p: Any, resolve: Callable[[str, str], Any] | None, depth: int, count
     count[0] += 1
     if depth > MAX_DEPTH or count[0] > MAX_VALUES:
         raise CodecError("too deep or too large")
-    if p is None or isinstance(p, bool | int | float | str):
-        return p
+    if not isinstance(p, dict | list):
+        return _scalar(p)
 
     def inner(x: Any) -> Any:
         return _decode(x, resolve, depth + 1, count)
@@ -176,7 +187,8 @@ def _decode(p: Any, resolve: Callable[[str, str], Any] | None, depth: int, count
     kind, v = p[TAG], p.get("v")
     if kind == "table":
         columns = tuple(str(c) for c in p["columns"])
-        rows = tuple(tuple(inner(x) for x in r) for r in p["rows"])
+        count[0] += sum(len(r) for r in p["rows"])
+        rows = tuple(tuple(inner(x) if isinstance(x, dict | list) else _scalar(x) for x in r) for r in p["rows"])
         if any(len(r) != len(columns) for r in rows):
             raise CodecError("rows and columns of a table differ in number")
         return Table(columns, rows)
@@ -198,6 +210,12 @@ def _decode(p: Any, resolve: Callable[[str, str], Any] | None, depth: int, count
     if resolve is not None and isinstance(kind, str) and isinstance(v, str):
         return resolve(kind, v)
     raise CodecError(f"unknown kind of value: {kind!r}")
+
+
+def _scalar(p: Any) -> Any:
+    if p is None or isinstance(p, bool | int | float | str):
+        return p
+    raise CodecError(f"unknown kind of value: {type(p).__name__}")
 
 
 def _hashable(v: Any) -> Any:

@@ -102,17 +102,22 @@ class Judge:
                 self._shared = None
         raise RuntimeError("no database could be made")
 
+    def _at(self, name: str) -> _Database:
+        if name not in self._databases:
+            raise CheckFailed("The database is gone: what your code asked of it before was too much for it.")
+        return self._databases[name]
+
     def arm(self, name: str, crash_before: int | None) -> None:
         """Crash before statement number ``crash_before`` (from 0) of those that follow; None: never. Clears the log and
         brings a crashed database up again."""
-        database = self._databases[name]
+        database = self._at(name)
         database.log = []
         database.crash_before = crash_before
         database.crashed = None
 
     def execute(self, name: str, sql: str, parameters: Any = None) -> dict[str, Any]:
         """A learner's statements. Returns table and count, or error, or crash (the open transaction is rolled back)."""
-        database = self._databases[name]
+        database = self._at(name)
         if database.crashed:
             return {"crash": database.crashed}
         try:
@@ -172,7 +177,7 @@ class Judge:
     def crash(self, name: str) -> None:
         """The process dies now: what was not committed and what was temporary is gone; further statements are
         refused until armed again."""
-        database = self._databases[name]
+        database = self._at(name)
         database.crashed = "the process was killed after its last statement"
         self._drop_session(database)
 
@@ -197,7 +202,7 @@ class Judge:
 
     def rows(self, name: str, sql: str, parameters: Any = None) -> Table:
         """The judge's own look at a database; open transactions of the learner's are rolled back first."""
-        database = self._databases[name]
+        database = self._at(name)
         self._drop_transaction(database)
         try:
             database.con.execute(sql, parameters)
@@ -207,11 +212,13 @@ class Judge:
 
     def log(self, name: str) -> list[dict[str, Any]]:
         """The statements since the database was armed, as dicts (sql, kind, rows_written, rows_scanned)."""
-        return [vars(s) for s in self._databases[name].log]
+        return [vars(s) for s in self._at(name).log]
 
     def close(self, name: str) -> None:
         """Drops a database."""
-        database = self._databases.pop(name)
+        database = self._databases.pop(name, None)
+        if database is None:  # it went with a judge process that had to be replaced
+            return
         database.con.close()
         if not database.shared:
             database.instance.close()

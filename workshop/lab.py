@@ -13,7 +13,7 @@ from typing import Any
 import duckdb
 
 from workshop import codec, progress, render
-from workshop.checks import NOT_ATTEMPTED, TODO, CheckFailed, CheckResult, run_check
+from workshop.checks import NOT_ATTEMPTED, TODO, CheckFailed, CheckResult, run_checks
 from workshop.errors import UsageError, WorkshopError
 from workshop.judged import search_path
 from workshop.table import Table
@@ -168,7 +168,7 @@ class PracticeLab(Lab):
 
     def results(self, task: str) -> list[CheckResult]:
         """The results of a task's checks as data."""
-        return [run_check(c, self._trusted) for c in self._checks.of_task(self._letter(task))]
+        return run_checks(self._checks.of_task(self._letter(task)), self._trusted)
 
     def check(self, task: str) -> render.Html:
         results = self.results(task)

@@ -144,7 +144,25 @@ class Lab:
         self._subjects = tuple(subjects)
         self._more: dict[str, World] = {world.name: world}
         self._callbacks: dict[str, Callable[..., Any]] = {}
+        self._once: dict[str, Any] = {}
         self._count = 0
+
+    def begin(self) -> None:
+        """A task's checks begin: what once() has kept of an earlier run is forgotten."""
+        self._once.clear()
+        self._callbacks.clear()
+
+    def once(self, name: str, make: Callable[[], Any]) -> Any:
+        """What ``make()`` returns (or the CheckFailed that it raises), made once for all checks of a task: for calls of
+        learner code that two checks look at from two sides."""
+        if name not in self._once:
+            try:
+                self._once[name] = make()
+            except CheckFailed as failure:
+                self._once[name] = failure
+        if isinstance(self._once[name], CheckFailed):
+            raise self._once[name]
+        return self._once[name]
 
     @property
     def con(self) -> ConReference:

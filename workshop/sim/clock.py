@@ -38,8 +38,6 @@ class VirtualClock:
 
     def _move(self, at_s: float) -> float:
         if not at_s >= self._now_s:  # written so that NaN is refused too
-            raise ValueError(
-                f"a clock cannot go from {self._now_s} s to {at_s} s: give a time that is not earlier"
-            )
+            raise ValueError(f"a clock cannot go from {self._now_s} s to {at_s} s: give a time that is not earlier")
         self._now_s = at_s
         return at_s

@@ -162,17 +162,13 @@ def draw_tasks(seed: int | str | bytes, dags: Sequence[Dag], horizon_s: float) -
         runs = max(0, int(np.ceil((horizon_s - dag.first_s) / dag.every_s)))
         first_of_run = offset + np.arange(runs) * len(ids)
         work_s = [
-            streams(seed, f"work/{dag.dag_id}/{s.task_id}").lognormal(
-                np.log(s.work_median_s), s.work_sigma, runs
-            )
+            streams(seed, f"work/{dag.dag_id}/{s.task_id}").lognormal(np.log(s.work_median_s), s.work_sigma, runs)
             for s in dag.steps
         ]
         for at, step in enumerate(dag.steps):
             for upstream in step.after:
                 if upstream not in ids[:at]:
-                    raise ValueError(
-                        f"{dag.dag_id}.{step.task_id}: {upstream!r} must be an earlier step of the DAG"
-                    )
+                    raise ValueError(f"{dag.dag_id}.{step.task_id}: {upstream!r} must be an earlier step of the DAG")
                 edges.append(np.column_stack([first_of_run + ids.index(upstream), first_of_run + at]))
         run = np.repeat(np.arange(runs), len(ids))
         parts.append(
@@ -299,18 +295,14 @@ class _Run:
         for task in range(len(tasks)):
             if self.n_calls[task] and self.fallback[task] not in get_args(Fallback):
                 dag_id = str(tasks.dag_id[task])
-                raise ValueError(
-                    f"DAG {dag_id!r} calls a service: give it a fallback of {get_args(Fallback)}"
-                )
+                raise ValueError(f"DAG {dag_id!r} calls a service: give it a fallback of {get_args(Fallback)}")
         if unknown := self.guards.keys() - self.services.keys():
             raise ValueError(f"guards for unknown services: {', '.join(sorted(unknown))}")
         for name in sorted(set(self.service) - {""}):
             needed = draws_needed(tasks, name, self.max_defers)
             drawn = len(self.services.get(name, ()))
             if drawn < needed:
-                raise ValueError(
-                    f"service {name!r} may get {needed} calls, {drawn} are drawn: see draws_needed"
-                )
+                raise ValueError(f"service {name!r} may get {needed} calls, {drawn} are drawn: see draws_needed")
 
     def _schedule(self, scheduled_s: np.ndarray) -> Generator[simpy.Event, None, None]:
         order = np.argsort(scheduled_s, kind="stable")

@@ -131,9 +131,7 @@ def _account(run: ClusterRun, dags: Sequence[Mapping[str, Any]], services: Seque
         "failed": by_dag(every, failed * COSTS_USD["failed"]),
         "stale": by_dag(calls.task, (stale & ~too_stale) * COSTS_USD["stale"]),
         "too_stale": by_dag(calls.task, too_stale * COSTS_USD["too_stale"]),
-        "reached_while_degraded": by_dag(
-            calls.task, (went & degraded) * COSTS_USD["reached_while_degraded"]
-        ),
+        "reached_while_degraded": by_dag(calls.task, (went & degraded) * COSTS_USD["reached_while_degraded"]),
     }
     cost = sum(kinds.values())
     neighbour = np.array([not dag["service_name"] for dag in dags])
@@ -144,9 +142,7 @@ def _account(run: ClusterRun, dags: Sequence[Mapping[str, Any]], services: Seque
         "stale": by_dag(calls.task, stale),
         "too_stale": by_dag(calls.task, too_stale),
     }
-    healthy_refused = {
-        s.name: int(((calls.service == s.name) & (calls.outcome == "refused")).sum()) for s in services
-    }
+    healthy_refused = {s.name: int(((calls.service == s.name) & (calls.outcome == "refused")).sum()) for s in services}
     return {
         "cost_usd": float(cost.sum()),
         "costs": {kind: float(values.sum()) for kind, values in kinds.items()},

@@ -76,9 +76,7 @@ class Service:
 
     def __post_init__(self) -> None:
         if not 0 < self.timeout_s < np.inf:
-            raise ValueError(
-                f"service {self.name!r}: timeout_s is {self.timeout_s}, give finite seconds above 0"
-            )
+            raise ValueError(f"service {self.name!r}: timeout_s is {self.timeout_s}, give finite seconds above 0")
         for earlier, later in zip(self.phases, self.phases[1:], strict=False):
             if later.start_s < earlier.end_s:
                 raise ValueError(f"service {self.name!r}: {later} starts before {earlier} ends")
@@ -97,9 +95,7 @@ class Service:
         Raises IndexError where call i was not drawn.
         """
         if not 0 <= i < len(self):
-            raise IndexError(
-                f"call {i} of service {self.name!r}: {len(self)} calls are drawn, draw more (n_calls)"
-            )
+            raise IndexError(f"call {i} of service {self.name!r}: {len(self)} calls are drawn, draw more (n_calls)")
         error_rate, latency_s = self.error_rate, self.base_latency_s.item(i)
         at = bisect_right(self.phases, at_s, key=_start) - 1
         if at >= 0 and at_s < self.phases[at].end_s:

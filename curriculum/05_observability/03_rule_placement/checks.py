@@ -63,6 +63,10 @@ MAX_CRASHES = 40
 
 def _placement(lab: Lab, world: World) -> dict[str, dict[str, str]]:
     """The learner's policy for a world, by rule; fails with one sentence when it is not laid out as asked."""
+    return lab.once(f"placement in {world.name}", lambda: _read_placement(lab, world))
+
+
+def _read_placement(lab: Lab, world: World) -> dict[str, dict[str, str]]:
     table = as_table(lab.call("place", world.con), "place(con)", COLUMNS)
     rules = {r["rule_id"]: r["scope"] for r in world.sql("select rule_id, scope from ops.dq_rules").dicts()}
     counts = Counter(str(r) for r in table.column("rule_id"))
