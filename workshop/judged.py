@@ -191,9 +191,13 @@ class Judge:
             return
         database.con.close()
         if database.shared:
-            others = "select database_name from duckdb_databases() where not internal and database_name not similar to ?"
+            others = (
+                "select database_name from duckdb_databases() where not internal and database_name not similar to ?"
+            )
             for (other,) in database.instance.execute(others, [r"memory|db\d+"]).fetchall():
-                database.instance.execute(f'detach "{other}"')  # attached in memory by the learner: died with the process
+                database.instance.execute(
+                    f'detach "{other}"'
+                )  # attached in memory by the learner: died with the process
         database.con = database.instance.cursor()
         try:
             database.con.execute(database.place)

@@ -295,6 +295,10 @@ def _invoiced(lab: Lab) -> dict[date, int]:
 
 def _statements(lab: Lab) -> dict[date, dict[int, Any]]:
     """The learner's amounts for each month as they came: {month: {team: amount}}."""
+    return lab.once("statements", lambda: _read_statements(lab))
+
+
+def _read_statements(lab: Lab) -> dict[date, dict[int, Any]]:
     teams = _teams(lab.world)
     found: dict[date, dict[int, Any]] = {}
     for month in _invoiced(lab):
@@ -551,6 +555,10 @@ def _future(world: World) -> list[_Month]:
 
 def _budgets(lab: Lab, world: World) -> dict[tuple[int, date], tuple[Any, Any]]:
     """The learner's budgets: {(team, month): (budget, who acts)}; complete, nothing twice."""
+    return lab.once(f"budgets in {world.name}", lambda: _read_budgets(lab, world))
+
+
+def _read_budgets(lab: Lab, world: World) -> dict[tuple[int, date], tuple[Any, Any]]:
     what, teams = "budgets(con)", _teams(world)
     table = _rows(lab.call("budgets", world.con), what, ["team_id", "month_on", "budget_usd", "acts_person_id"])
     found: dict[tuple[int, date], tuple[Any, Any]] = {}
