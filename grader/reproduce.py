@@ -34,6 +34,22 @@ class Reproduction:
     cells: tuple[int, ...] = ()
 
 
+def nbval_command(notebook: Path, *options: str) -> list[str]:
+    """The command that runs pytest with nbval and no other plugin on a notebook."""
+    # The resolver of internationalised addresses costs a second to import and is not used.
+    start = (
+        "import sys; sys.modules.setdefault('rfc3987_syntax', None); import pytest; sys.exit(pytest.main(sys.argv[1:]))"
+    )
+    plain = ["-q", "-p", "nbval.plugin", "-p", "no:cacheprovider", "-c", os.devnull, "--rootdir", str(notebook.parent)]
+    return [sys.executable, "-c", start, str(notebook), *plain, *options]
+
+
+def plain_environment() -> dict[str, str]:
+    """This process's environment without what steers another pytest."""
+    kept = {k: v for k, v in os.environ.items() if not k.startswith("PYTEST")}
+    return kept | {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+
+
 def reproduce(submission: Submission, limits: Limits) -> Reproduction:
     """Runs nbval on the submission. Never raises for what a learner can cause."""
     if not submission.reproducible:
@@ -55,31 +71,19 @@ def reproduce(submission: Submission, limits: Limits) -> Reproduction:
         # nbval runs what has a source; cells with errors on purpose keep their tag.
         path.write_text(nbformat.writes(_for_nbval(submission)), encoding="utf-8")
         report = Path(folder) / "report.xml"
-        options = [
-            "--nbval-lax",
-            "--nbval-kernel-name",
-            KERNEL_NAME,
-            "-q",
-            "-p",
-            "nbval.plugin",
-            "-p",
-            "no:cacheprovider",
-        ]
-        options += [
-            "-c",
-            os.devnull,
-            "--rootdir",
-            folder,
-            f"--junitxml={report}",
-            f"--nbval-cell-timeout={limits.cell_s:.0f}",
-        ]
-        # The resolver of internationalised addresses costs a second to import and is not used.
-        start = "import sys; sys.modules.setdefault('rfc3987_syntax', None); import pytest; sys.exit(pytest.main(sys.argv[1:]))"
-        command = [sys.executable, "-c", start, str(path), *options]
-        env = {k: v for k, v in os.environ.items() if not k.startswith("PYTEST")} | place.environment()
-        env["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
+        cell_timeout = f"--nbval-cell-timeout={limits.cell_s:.0f}"
+        command = nbval_command(
+            path, "--nbval-lax", "--nbval-kernel-name", KERNEL_NAME, f"--junitxml={report}", cell_timeout
+        )
         try:
-            subprocess.run(command, env=env, cwd=folder, capture_output=True, timeout=limits.notebook_s, check=False)
+            subprocess.run(
+                command,
+                env=plain_environment() | place.environment(),
+                cwd=folder,
+                capture_output=True,
+                timeout=limits.notebook_s,
+                check=False,
+            )
             return _read(report, submission)
         except (subprocess.TimeoutExpired, OSError, ET.ParseError):
             return Reproduction(

@@ -3,7 +3,6 @@
 import ast
 import re
 import subprocess
-import sys
 from pathlib import Path
 
 import nbformat
@@ -11,6 +10,7 @@ import pytest
 from conftest import TOPICS
 
 from grader.bank import answers, breaches
+from grader.reproduce import nbval_command, plain_environment
 from workshop.authoring import (
     KINDS,
     START,
@@ -128,29 +128,8 @@ def test_two_runs_give_the_same_points(topic_id: str) -> None:
 @pytest.mark.parametrize("topic_id", TOPICS)
 def test_lesson_outputs_in_git_are_those_of_a_clean_run(topic_id: str, tmp_path: Path) -> None:
     """nbval runs the lesson and compares every output but pictures."""
-    command = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "--nbval",
-        "-p",
-        "nbval.plugin",
-        "-p",
-        "no:cacheprovider",
-        "-p",
-        "no:xdist",
-        "-q",
-    ]
-    command += [
-        "-c",
-        "/dev/null",
-        "--nbval-kernel-name",
-        "python3",
-        "--rootdir",
-        str(tmp_path),
-        str(topic(topic_id).notebook("modules")),
-    ]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
+    command = nbval_command(topic(topic_id).notebook("modules"), "--nbval", "--nbval-kernel-name", "python3")
+    done = subprocess.run(command, env=plain_environment(), capture_output=True, text=True, check=False, cwd=tmp_path)
     assert done.returncode == 0, done.stdout[-3000:]
 
 

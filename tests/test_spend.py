@@ -1,9 +1,11 @@
-"""Tests of workshop/sim/spend.py: overspends, alerts, and what acting saves."""
+"""Tests of workshop/sim/spend.py (overspends, alerts, what acting saves) and of the world's warehouse."""
 
+import duckdb
 import numpy as np
 import pytest
 
 from workshop.sim.spend import after_acting, find_overspend, first_alert
+from workshop.world.build import build_world
 
 # Four weeks from a Monday; 100 US dollars on working days, nothing at the weekend: 2,000 in the month.
 WORKING = np.tile([True] * 5 + [False] * 2, 4)
@@ -58,7 +60,6 @@ def test_acting_takes_five_working_days():
 
 
 def test_without_an_alert_nothing_changes():
-    assert after_acting(EXPECTED, EXPECTED * 3, WORKING, None) is not None
     assert (after_acting(EXPECTED, EXPECTED * 3, WORKING, None) == EXPECTED * 3).all()
 
 
@@ -69,3 +70,94 @@ def test_cheap_days_stay_cheap():
 
 def test_an_alert_on_the_last_day_changes_nothing():
     assert (after_acting(EXPECTED, EXPECTED * 3, WORKING, alert=27) == EXPECTED * 3).all()
+
+
+# -- the world's warehouse: what the checks of 1.7 take for true ------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def warehouse(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("warehouse")
+    build_world(folder / "world", folder / "truth", b"spend-test-seed.", 0.02, ["warehouse"])
+    con = duckdb.connect(config={"autoinstall_known_extensions": "false"})
+    con.execute(f"attach '{folder / 'world'}' as world (read_only)")
+    con.execute(f"attach '{folder / 'truth'}' as truth (read_only)")
+    con.execute("use world")
+    yield con
+    con.close()
+
+
+HELD = "q.started_at >= {0}.valid_from_at and q.started_at < coalesce({0}.valid_to_at, 'infinity')"
+
+
+def test_tracing_by_interval_gives_the_planted_team(warehouse):
+    rows = warehouse.execute(
+        f"""
+        select count(*), count(*) filter (coalesce(p.team_id, a.owner_team_id, k.team_id, w.owner_team_id) = t.team_id),
+          count(*) filter (coalesce(p.team_id, a.owner_team_id, k.team_id) is not null) , count(*) filter (t.is_traceable)
+        from ops.query_log q
+        join ops.warehouses w using (warehouse)
+        join truth.query_teams t using (query_id)
+        left join ops.role_history p on p.person_id = q.person_id and {HELD.format("p")}
+        left join ops.service_account_owners a on a.service_account_id = q.service_account_id and {HELD.format("a")}
+        left join ops.role_history k on k.person_id = a.owner_person_id and {HELD.format("k")}
+        """
+    ).fetchall()
+    total, right, found, traceable = rows[0]
+    assert total == right == 20_000
+    assert found == traceable < total
+
+
+def test_a_query_starts_in_the_second_of_a_handover(warehouse):
+    rows = warehouse.execute(
+        """
+        select count(*) from ops.query_log q
+        join ops.service_account_owners o
+          on o.service_account_id = q.service_account_id and o.valid_to_at = q.started_at
+        """
+    ).fetchall()
+    assert rows[0][0] > 0
+
+
+def test_credits_are_metered_billed_and_shown_alike(warehouse):
+    unequal = """
+    select count(*) from (
+      select warehouse, metered_on, query_credits from ops.warehouse_metering
+      except
+      select m.warehouse, m.metered_on, coalesce(sum(q.credits), 0) from ops.warehouse_metering m
+      left join ops.query_log q on q.warehouse = m.warehouse and q.started_at::date = m.metered_on
+      group by m.warehouse, m.metered_on
+    )
+    """
+    assert warehouse.execute(unequal).fetchall() == [(0,)]
+    unbilled = """
+    select count(*) from ops.invoices i
+    where line_kind = 'compute' and amount_usd <> round(i.unit_price_usd * (
+      select sum(query_credits + idle_credits) from ops.warehouse_metering m
+      where m.warehouse = i.warehouse and date_trunc('month', m.metered_on) = i.month_on), 2)
+    """
+    assert warehouse.execute(unbilled).fetchall() == [(0,)]
+    unshown = """
+    select count(*) from (
+      select t.team_id, q.started_at::date as day_on, sum(q.credits) as credits
+      from ops.query_log q join truth.query_teams t using (query_id) group by all
+    ) c
+    full join ops.team_spend s using (team_id, day_on)
+    where coalesce(abs(c.credits * case when day_on < date '2026-01-01' then 3.00 else 2.85 end - s.direct_usd), 1) > 0.0001
+    """
+    assert warehouse.execute(unshown).fetchall() == [(0,)]
+
+
+def test_money_does_not_depend_on_the_scale(warehouse, tmp_path):
+    build_world(tmp_path / "world", tmp_path / "truth", b"spend-test-seed.", 0.05, ["warehouse"])
+    warehouse.execute(f"attach '{tmp_path / 'world'}' as larger (read_only)")
+    here, there = (
+        warehouse.execute(f"select sum(direct_usd) from {name}.ops.team_spend").fetchall()
+        for name in ("world", "larger")
+    )
+    assert here == there
+    billed = [
+        float(warehouse.execute(f"select sum(amount_usd) from {name}.ops.invoices").fetchall()[0][0])
+        for name in ("world", "larger")
+    ]
+    assert billed[0] == pytest.approx(billed[1], rel=0.1)
