@@ -17,12 +17,12 @@ import io
 import linecache
 import re
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from workshop.authoring import compose, tags
-from workshop.checks import FAILED, NOT_ATTEMPTED, PASSED, CheckResult, run_checks
+from workshop.checks import FAILED, NOT_ATTEMPTED, PASSED, Check, CheckResult, run_checks
 from workshop.errors import WorkshopError
 from workshop.lab import Connections, GradedLab
 from workshop.topics import Topic, load_checks
@@ -84,10 +84,11 @@ def answers(item: Topic) -> tuple[Answer, ...]:
 
 
 def cells_with(item: Topic, replacements: Mapping[str, str], *, solved: bool) -> list[tuple[str, list[str]]]:
-    """(source, tags) of the lab's code cells, with the task cells named in ``replacements`` replaced."""
+    """(source, tags) of the lab's code cells, with the task cells named in ``replacements`` replaced. Cells that only show
+    what a task's work gives are left out then: they are run with the solution."""
     cells = []
     for cell in compose(item, "solutions" if solved else "labs").cells:
-        if cell.cell_type == "code":
+        if cell.cell_type == "code" and not (replacements and "nbval-check-output" in tags(cell)):
             letter = next((t[5:] for t in tags(cell) if t.startswith("task-")), None)
             cells.append((replacements.get(letter, cell.source) if letter else cell.source, tags(cell)))
     return cells
@@ -99,7 +100,7 @@ def run_cells(
     cells: Sequence[tuple[str, list[str]]],
     files: WorldFiles,
     seed: bytes,
-    only_tasks: Iterable[str] | None = None,
+    only: Callable[[Check], bool] = lambda _: True,
 ) -> Verdict:
     """Runs cells in this process and the checks where their cells stand, as the grader does in a kernel.
 
@@ -114,7 +115,6 @@ def run_cells(
     namespace: dict[str, Any] = {"__name__": "__main__"}
     carrier = trusted.InProcess(Agent(namespace, connections), connections.offered)
     lab = trusted.Lab(item.id, trusted.World(files), seed, carrier, checks.subjects)
-    wanted = set(only_tasks) if only_tasks is not None else None
     try:
         for i, (source, marks) in enumerate(cells):
             if "parameters" in marks:
@@ -131,8 +131,8 @@ def run_cells(
                 except Exception as error:
                     verdict.problems.append(f"cell {i} raised {type(error).__name__}: {error}")
             for mark in marks:
-                if mark.startswith("check-") and (wanted is None or mark[6:] in wanted):
-                    verdict.results += run_checks(checks.of_task(mark[6:]), lab)
+                if mark.startswith("check-"):
+                    verdict.results += run_checks([c for c in checks.of_task(mark[6:]) if only(c)], lab)
     finally:
         lab.close()
         connections.close()
@@ -152,10 +152,17 @@ def _without_open_lab(source: str) -> ast.Module:
     return tree
 
 
+def _concerns(answer: Answer, item: Check) -> bool:
+    """Whether a check says whether the answer is what it is called: right by all of its task, wrong by the one it names."""
+    return item.task == answer.task and (answer.right or item.name == answer.fails)
+
+
 def breaches(item: Topic, seed: bytes, scale: float, *, whole: bool = True) -> list[str]:
     """Breaches of the contract by this topic on this seed; empty when it holds.
 
-    ``whole``: wrong answers are also shown to spoil no other task, and the untouched lab is run.
+    ``whole``: each answer meets all checks, so that a wrong one is shown to spoil no other task and every check to be
+    failed by one; the untouched lab is run too. Else a right answer meets the checks of its task and a wrong one the
+    check that names it, which is what depends on the seed.
     """
     checks = load_checks(item)
     files = ensure_world(opaque_name(seed), seed, scale, checks.subjects)
@@ -166,7 +173,7 @@ def breaches(item: Topic, seed: bytes, scale: float, *, whole: bool = True) -> l
         found.append(f"the checks are worth {total} points, not 10")
 
     def run(
-        name: str, replacements: Mapping[str, str], solved: bool = True, only: Iterable[str] | None = None
+        name: str, replacements: Mapping[str, str], solved: bool = True, only: Callable[[Check], bool] = lambda _: True
     ) -> Verdict:
         verdict = run_cells(item, name, cells_with(item, replacements, solved=solved), files, seed, only)
         found.extend(f"{name}: {r.task}.{r.check}: {r.message}" for r in verdict.results if r.grader_fault)
@@ -190,7 +197,7 @@ def breaches(item: Topic, seed: bytes, scale: float, *, whole: bool = True) -> l
     caught: set[tuple[str, str]] = set()
     for answer in bank:
         name = f"{'right' if answer.right else 'wrong'} {answer.task}.{answer.name}"
-        verdict = run(name, {answer.task: answer.source}, only=None if whole else [answer.task])
+        verdict = run(name, {answer.task: answer.source}, only=lambda c, a=answer: whole or _concerns(a, c))
         if answer.right:
             found += not_passed(verdict)
             continue
@@ -209,7 +216,7 @@ def breaches(item: Topic, seed: bytes, scale: float, *, whole: bool = True) -> l
             found.append(f"{name}: {answer.fails} is {named[0].outcome}")
         elif answer.says not in named[0].message:
             found.append(f"{name}: {answer.fails} does not say {answer.says!r} but: {named[0].message}")
-    for c in checks.checks:
+    for c in checks.checks if whole else ():
         if (c.task, c.name) not in caught:
             found.append(f"no wrong answer fails {c.task}.{c.name}")
     for letter in {c.task for c in checks.checks}:
