@@ -128,7 +128,7 @@ def run_cells(
                 try:
                     with contextlib.redirect_stdout(io.StringIO()):
                         exec(compile(source, file, "exec"), namespace)
-                except Exception as error:
+                except (Exception, SystemExit) as error:
                     verdict.problems.append(f"cell {i} raised {type(error).__name__}: {error}")
             for mark in marks:
                 if mark.startswith("check-"):

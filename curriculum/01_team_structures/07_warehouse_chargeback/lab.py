@@ -1,17 +1,3 @@
-# %% tags=["parameters"]
-WORLD, SCALE = "practice-7", 0.05
-
-# %% tags=["setup"]
-from datetime import date
-
-import pandas as pd
-
-from workshop import TODO, open_lab
-from workshop.plots import plt, show
-
-lab = open_lab("1.7", world=WORLD, scale=SCALE)
-
-
 # %% [markdown]
 # # Lab 1.7: Who pays for the shared warehouse
 #
@@ -25,6 +11,22 @@ lab = open_lab("1.7", world=WORLD, scale=SCALE)
 # Change the cells of the tasks only, as much as you like; SQL, pandas or plain Python are equally welcome, and rows
 # may come back as a relation, a DataFrame, a list of dicts or a list of tuples in the stated order of columns. Helpers
 # belong in the same cell, above your function.
+
+# %% tags=["parameters"]
+WORLD, SCALE = "practice-7", 0.05
+
+# %% tags=["setup"]
+from datetime import date
+
+import pandas as pd
+
+from workshop import TODO, open_lab
+from workshop.plots import plt, show
+
+lab = open_lab("1.7", world=WORLD, scale=SCALE)
+
+# %% [markdown]
+# ## The tables
 #
 # `lab.con` is a DuckDB connection. These are the tables, all in UTC:
 #
