@@ -1860,8 +1860,8 @@ def policy(con):
     return {"breakers": breakers, "fallbacks": callers[["dag_id", "fallback"]]}
 
 
-# %% [b] wrong by_criticality fails=outage_costs_little says="of the way from best to none"
-# Important runs go on with what there is, the others fail: neither age nor deadline is read.
+# %% [b] wrong deadline_not_read fails=outage_costs_little says="of the way"
+# An old answer where one is allowed; all others wait, however near their deadline is.
 def policy(con):
     calls = con.sql("select service_name, latency_ms from ops.service_calls where error_class is null").df()
     usual = calls.groupby("service_name").latency_ms.quantile([0.5, 0.95]).unstack()
@@ -1876,7 +1876,79 @@ def policy(con):
     )
 
     def fallback(row):
-        return "stale" if row.criticality in ("critical", "high") else "fail"
+        return "stale" if row.max_stale_minutes >= 300 else "defer"
+
+    breakers = [
+        dict(
+            service_name=s,
+            slow_call_s=5 * usual.loc[s, "p50"] / 1000,
+            window_calls=20,
+            min_calls=10,
+            failure_rate=0.5,
+            slow_rate=0.5,
+            open_s=60.0,
+            trial_calls=3,
+        )
+        for s in usual.index
+    ]
+    callers["fallback"] = [fallback(row) for row in callers.itertuples()]
+    return {"breakers": breakers, "fallbacks": callers[["dag_id", "fallback"]]}
+
+
+# %% [b] wrong age_not_read fails=outage_costs_little says="of the way"
+# Who has time waits; all others go on with an old answer, allowed or not.
+def policy(con):
+    calls = con.sql("select service_name, latency_ms from ops.service_calls where error_class is null").df()
+    usual = calls.groupby("service_name").latency_ms.quantile([0.5, 0.95]).unstack()
+    usual.columns = ["p50", "p95"]
+    callers = (
+        con.sql(
+            "select dag_id, service_name, criticality, deadline_minutes, max_stale_minutes "
+            "from ops.tasks join ops.dags using (dag_id) where service_name is not null"
+        )
+        .df()
+        .fillna({"max_stale_minutes": 0})
+    )
+
+    def fallback(row):
+        return "defer" if row.deadline_minutes >= 300 else "stale"
+
+    breakers = [
+        dict(
+            service_name=s,
+            slow_call_s=5 * usual.loc[s, "p50"] / 1000,
+            window_calls=20,
+            min_calls=10,
+            failure_rate=0.5,
+            slow_rate=0.5,
+            open_s=60.0,
+            trial_calls=3,
+        )
+        for s in usual.index
+    ]
+    callers["fallback"] = [fallback(row) for row in callers.itertuples()]
+    return {"breakers": breakers, "fallbacks": callers[["dag_id", "fallback"]]}
+
+
+# %% [b] wrong any_age_will_do fails=outage_costs_little says="of the way"
+# Whoever may use an old answer at all uses it, five minutes or a week.
+def policy(con):
+    calls = con.sql("select service_name, latency_ms from ops.service_calls where error_class is null").df()
+    usual = calls.groupby("service_name").latency_ms.quantile([0.5, 0.95]).unstack()
+    usual.columns = ["p50", "p95"]
+    callers = (
+        con.sql(
+            "select dag_id, service_name, criticality, deadline_minutes, max_stale_minutes "
+            "from ops.tasks join ops.dags using (dag_id) where service_name is not null"
+        )
+        .df()
+        .fillna({"max_stale_minutes": 0})
+    )
+
+    def fallback(row):
+        if row.max_stale_minutes > 0:
+            return "stale"
+        return "defer" if row.deadline_minutes >= 300 else "fail"
 
     breakers = [
         dict(
