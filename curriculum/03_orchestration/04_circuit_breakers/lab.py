@@ -1,6 +1,3 @@
-# %% tags=["parameters"]
-WORLD, SCALE = "practice-7", 0.05
-
 # %% [markdown]
 # # Lab 3.4: Stop one failing dependency from taking the rest down
 #
@@ -9,6 +6,9 @@ WORLD, SCALE = "practice-7", 0.05
 #
 # You change the two cells that begin with `# Task`; what you need besides goes into the same cells. When your work is
 # graded, it runs on another world: other incidents, other callers, other latencies. Read them from the tables.
+
+# %% tags=["parameters"]
+WORLD, SCALE = "practice-7", 0.05
 
 # %% tags=["setup"]
 import threading

@@ -72,7 +72,8 @@ con.sql("""
 """).df()
 
 # %% [markdown]
-# It is true: pipelines that have nothing to do with geocoding were late, and on the day before none of them was. What connects the two is the pool: eight slots, shared by all.
+# It is true: pipelines that have nothing to do with geocoding were late, and on the day before none of them was. What
+# connects the two is the pool: eight slots, shared by all.
 
 # %%
 minutes = con.execute(
