@@ -125,7 +125,7 @@ def earliest_stage(lab: Lab) -> None:
             raise CheckFailed(
                 f"{len(late)} rules wait for the transformation although all they read is there at ingestion: {', '.join(late)}.",
                 evidence=Evidence("what mending costs early and late", _fix_costs(world, late)),
-                ask="What does the delay cost for each bad row?",
+                ask="What does it cost to mend a bad row there, and here?",
                 misconception="everything_late",
             )
 
@@ -243,7 +243,7 @@ def cheapest_actions(lab: Lab) -> None:
         rows = [r[1:] for r in sorted(worst, reverse=True)[:5]]
         raise CheckFailed(
             f"Over twelve weeks in five companies your actions cost ${mine:,.0f}; ${best:,.0f} is reached by the cheapest "
-            f"action for each rule, known from the history alone. That is {gap:.0%} of the way to holding everything back at "
+            f"action for each rule, known from the history alone. That is {gap:.1%} of the way to holding everything back at "
             f"transformation (${naive:,.0f}); {SHARE_OF_GAP:.0%} is allowed.",
             evidence=Evidence(
                 "the five dearest differences", Table.of(["rule_id", "yours", "usd", "cheaper", "usd_"], rows)
@@ -418,11 +418,11 @@ FIELDS = ("file_id", "record_no", "order_id", "currency", "total_amount")
 
 
 def _files(lab: Lab) -> tuple[Table, str, list[dict], list[dict], list[dict]]:
-    """Two files of nine and four rows (equal record numbers in both); flags of the first; what comes back mended; what of that
+    """Two files of nine rows (equal record numbers in both); flags of the first; what comes back mended; what of that
     still fails."""
     rng = lab.rng("flow")
     rows = []
-    for file_id, n in (("F1", 9), ("F2", 4)):
+    for file_id, n in (("F1", 9), ("F2", 9)):
         for record_no in range(1, n + 1):
             rows.append(
                 (
@@ -457,8 +457,8 @@ def _state(db: Any) -> tuple[Table, Table]:
     )
 
 
-def _flow_problem(db: Any, orders: list[tuple], quarantine: list[tuple], when: str) -> CheckFailed | None:
-    """What is wrong with the tables, as a failure, or None."""
+def _expect_flow(db: Any, orders: list[tuple], quarantine: list[tuple], when: str) -> None:
+    """Fails the check unless the tables hold these rows."""
     got_orders, got_held = _state(db)
     for name, got, want in (("orders", got_orders, orders), ("quarantine", got_held, quarantine)):
         keys = Counter((r[0], r[1]) for r in got.rows)
@@ -474,10 +474,10 @@ def _flow_problem(db: Any, orders: list[tuple], quarantine: list[tuple], when: s
         if not (twice or gone or extra or other):
             continue
         parts = [
-            f"{len(rows)} {words}"
+            f"{len(rows)} row{'s' * (len(rows) > 1)} {words}"
             for rows, words in (
                 (gone, "missing"),
-                (extra, "that do not belong there"),
+                (extra, "too many"),
                 (twice, "more than once"),
                 (other, "with other values"),
             )
@@ -490,13 +490,12 @@ def _flow_problem(db: Any, orders: list[tuple], quarantine: list[tuple], when: s
             misconception = "whole_file"
         if twice:
             misconception = "not_repeatable"
-        return CheckFailed(
-            f"{when}, {name} has rows {', '.join(parts)}.",
+        raise CheckFailed(
+            f"{when}, {name}: {', '.join(parts)}.",
             evidence=[Evidence("orders", got_orders), Evidence("quarantine", got_held)],
             ask="Follow one of these rows through your statements: where was it before, and where after?",
             misconception=misconception,
         )
-    return None
 
 
 def _run_killed(lab: Lab, db: Any, name: str, args: list[Any], crash_before: int | None) -> bool:
@@ -515,50 +514,50 @@ def _run_killed(lab: Lab, db: Any, name: str, args: list[Any], crash_before: int
 
 @check("b", "no row is lost or doubled on its way through quarantine, killed and run again or not", points=3)
 def quarantine_flow(lab: Lab) -> None:
-    """Truth: where each row must be, worked out here; the database is the judge's, and so are the crashes."""
+    """Truth: where each row must be, worked out here; the database is the judge's, and so are the crashes. A second file with
+    the same record numbers is on its way too: nothing that is done to the first may touch it."""
     landing, file_id, flagged, fixed, still = _files(lab)
-    rules = {f["record_no"]: f["rules"] for f in flagged}
-    mine = [r for r in landing.rows if r[0] == file_id]
-    admitted = [r for r in mine if r[1] not in rules]
-    held = [(*r, rules[r[1]]) for r in mine if r[1] in rules]
-    again = {s["record_no"]: s["rules"] for s in still}
-    passed = {
-        f["record_no"]: (file_id, f["record_no"], f["order_id"], f["currency"], f["total_amount"])
-        for f in fixed
-        if f["record_no"] not in again
-    }
-    released = admitted + list(passed.values())
-    left = [(*r[:5], again.get(r[1], r[5])) for r in held if r[1] not in passed]
-    steps = (
-        ("admit", [file_id, flagged], (admitted, held)),
-        ("release", [file_id, fixed, still], (released, left)),
-    )
-    for i, (name, args, want) in enumerate(steps):
+    other, other_flags = "F2", [{"record_no": f["record_no"], "rules": "5"} for f in fixed]
+    rules = {(file_id, f["record_no"]): f["rules"] for f in flagged}
+    rules |= {(other, f["record_no"]): f["rules"] for f in other_flags}
+    again = {(file_id, s["record_no"]): s["rules"] for s in still}
+    mended = {(file_id, f["record_no"]): (file_id, *(f[k] for k in FIELDS[1:])) for f in fixed}
+    mended = {key: row for key, row in mended.items() if key not in again}
+
+    def want(files: tuple[str, ...], released: bool) -> tuple[list[tuple], list[tuple]]:
+        rows = [r for r in landing.rows if r[0] in files]
+        orders = [r for r in rows if (r[0], r[1]) not in rules]
+        held = [(*r, rules[r[0], r[1]]) for r in rows if (r[0], r[1]) in rules]
+        if released:
+            orders += list(mended.values())
+            held = [(*r[:5], again.get((r[0], r[1]), r[5])) for r in held if (r[0], r[1]) not in mended]
+        return orders, held
+
+    first, second = ("admit", [file_id, flagged]), ("admit", [other, other_flags])
+    release = ("release", [file_id, fixed, still])
+    for before, (name, args), after, states in (
+        ([], first, [second], (want((file_id,), False), want((file_id, other), False))),
+        ([first, second], release, [first, second], (want((file_id, other), True), want((file_id, other), True))),
+    ):
         crash: int | None = None
         while True:
             db = lab.database(TABLES, {"landing": landing})
-            for earlier, earlier_args, _ in steps[:i]:
+            for earlier, earlier_args in before:
                 _run_killed(lab, db, earlier, earlier_args, None)
             killed = _run_killed(lab, db, name, args, crash)
+            when = f"After {name}"
             if killed:
                 _run_killed(lab, db, name, args, None)
-            when = (
-                f"After {name} was killed before its statement {crash + 1} and run again" if killed else f"After {name}"
-            )
-            problem = _flow_problem(db, *want, when)
-            if problem:
-                raise problem
+                when = f"After {name} was killed before its statement {crash + 1} and run again"
+            _expect_flow(db, *states[0], when)
             if not killed:
                 _run_killed(lab, db, name, args, None)
-                problem = _flow_problem(db, *want, f"After {name} had run twice")
-                if problem:
-                    raise problem
-                if i == 1:
-                    # A late rerun of the first step must not bring back what has left the quarantine.
-                    _run_killed(lab, db, "admit", steps[0][1], None)
-                    problem = _flow_problem(db, *want, "After admit was run again once rows had been released")
-                    if problem:
-                        raise problem
+                _expect_flow(db, *states[0], f"After {name} had run twice")
+                for later, later_args in after:
+                    _run_killed(lab, db, later, later_args, None)
+                # A late rerun of admit must not bring back what has left the quarantine.
+                late = "admit was run again once rows had been released" if before else "the next file was admitted"
+                _expect_flow(db, *states[1], f"After {late}")
             db.close()
             crash = 0 if crash is None else crash + 1
             if crash > MAX_CRASHES or (crash > 0 and not killed):
