@@ -298,14 +298,11 @@ def shuffled(lab: Lab, name: str, orders: int = 7, files: int = 6) -> Case:
         moved, rest = people.moved, people.plain
         pick = [int(i) for i in rng.permutation(8)]
         histories = [moved[i] for i in pick[:5]] + people.reinstated[:2] + people.cancelled[:3] + people.amended[:2]
-        histories += [rest[i] for i in rng.permutation(len(rest))[:orders]]
+        others = [rest[i] for i in rng.permutation(len(rest))[: orders + 1]]
+        histories += others[1:]
         # There and back again: the third version returns to the first day.
         first, *_, last = moved[pick[5]]
         histories.append([first, last, _next(last, "corrected", last["status"], ordered_on=first["ordered_on"])])
-        # Alone on its day: when it moves, the day has no order left.
-        first, *_, last = moved[pick[6]]
-        alone = people.first_day - timedelta(days=int(rng.integers(2, 9)))
-        histories.append([{**first, "ordered_on": alone}, last])
         # The clock of the source goes wrong: the later version bears the earlier time.
         first, *_, last = moved[pick[7]]
         histories.append([first, {**last, "event_at": first["event_at"] - timedelta(days=2)}])
@@ -323,6 +320,15 @@ def shuffled(lab: Lab, name: str, orders: int = 7, files: int = 6) -> Case:
                 deck[p].append(own[i])
             for i in rng.permutation(len(own))[: 1 + len(own) // 8]:
                 deck[int(rng.integers(0, files))].append(own[i])
+        # Not left to chance. Alone on its day: when the order moves, the day has no order left.
+        first, *_, last = moved[pick[6]]
+        alone = people.first_day - timedelta(days=int(rng.integers(2, 9)))
+        early, late = sorted(int(p) for p in rng.choice(files, size=2, replace=False))
+        deck[early].append({**first, "ordered_on": alone})
+        deck[late].append(last)
+        # Brought by both files of which one is sent twice, and never changed: nothing may stamp it anew.
+        for p in (0, 1):
+            deck[p].append(others[0][0])
         names = _landing(rng, files)
         landing: list[int] = []
         while sum(p < max(landing[:i]) for i, p in enumerate(landing) if i) < 2:  # two files at least are late
