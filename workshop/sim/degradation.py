@@ -14,7 +14,7 @@ from workshop.sim.service import CLIENT_ERROR, Phase, draw_service, kinds_at
 
 COSTS_USD = {
     "late": {"critical": 400, "high": 200, "normal": 100, "low": 20},
-    "failed": 40,
+    "failed": 25,
     "stale": 0.02,
     "too_stale": 8,
     "reached_while_degraded": 0.20,

@@ -1755,7 +1755,7 @@ def policy(con):
     return {"breakers": breakers, "fallbacks": callers[["dag_id", "fallback"]]}
 
 
-# %% [b] wrong everybody_stale fails=outage_costs_little says="of the way from best to none"
+# %% [b] wrong everybody_stale fails=outage_costs_little says="of the way from best"
 # The last known answer for everybody, whatever its age.
 def policy(con):
     calls = con.sql("select service_name, latency_ms from ops.service_calls where error_class is null").df()
@@ -1790,7 +1790,7 @@ def policy(con):
     return {"breakers": breakers, "fallbacks": callers[["dag_id", "fallback"]]}
 
 
-# %% [b] wrong everybody_defers fails=outage_costs_little says="of the way from best to none"
+# %% [b] wrong everybody_defers fails=outage_costs_little says="of the way from best"
 # Everybody waits for the service to come back, deadline or not.
 def policy(con):
     calls = con.sql("select service_name, latency_ms from ops.service_calls where error_class is null").df()
@@ -1825,7 +1825,7 @@ def policy(con):
     return {"breakers": breakers, "fallbacks": callers[["dag_id", "fallback"]]}
 
 
-# %% [b] wrong everybody_fails fails=outage_costs_little says="of the way from best to none"
+# %% [b] wrong everybody_fails fails=outage_costs_little says="of the way from best"
 # Every run fails early, those that had half a day too.
 def policy(con):
     calls = con.sql("select service_name, latency_ms from ops.service_calls where error_class is null").df()
@@ -1860,7 +1860,7 @@ def policy(con):
     return {"breakers": breakers, "fallbacks": callers[["dag_id", "fallback"]]}
 
 
-# %% [b] wrong deadline_not_read fails=outage_costs_little says="of the way"
+# %% [b] wrong deadline_not_read fails=outage_costs_little says="of the way from best"
 # An old answer where one is allowed; all others wait, however near their deadline is.
 def policy(con):
     calls = con.sql("select service_name, latency_ms from ops.service_calls where error_class is null").df()
@@ -1895,7 +1895,7 @@ def policy(con):
     return {"breakers": breakers, "fallbacks": callers[["dag_id", "fallback"]]}
 
 
-# %% [b] wrong age_not_read fails=outage_costs_little says="of the way"
+# %% [b] wrong age_not_read fails=old_answers_are_allowed says="older than they may be"
 # Who has time waits; all others go on with an old answer, allowed or not.
 def policy(con):
     calls = con.sql("select service_name, latency_ms from ops.service_calls where error_class is null").df()
@@ -1930,7 +1930,7 @@ def policy(con):
     return {"breakers": breakers, "fallbacks": callers[["dag_id", "fallback"]]}
 
 
-# %% [b] wrong any_age_will_do fails=outage_costs_little says="of the way"
+# %% [b] wrong any_age_will_do fails=old_answers_are_allowed says="older than they may be"
 # Whoever may use an old answer at all uses it, five minutes or a week.
 def policy(con):
     calls = con.sql("select service_name, latency_ms from ops.service_calls where error_class is null").df()

@@ -216,7 +216,7 @@ lab.check("a")
 # | what | cost |
 # | --- | --- |
 # | a run that is done after its deadline, or never | 400 critical, 200 high, 100 normal, 20 low |
-# | a run that ended as failed | 40; it counts as in time if it failed 15 minutes or more before its deadline |
+# | a run that ended as failed | 25; it counts as in time if it failed 15 minutes or more before its deadline |
 # | a former answer used, within the age allowed | 0.02 |
 # | a former answer used that is older than allowed, or where it must be fresh | 8 |
 # | a call that reaches a service while it is down or slow | 0.20 |
@@ -224,9 +224,9 @@ lab.check("a")
 # **Judged** (3 points): with a call every three seconds, each breaker refuses at most 0.5% of the calls of a healthy hour, at
 # least 80% of 40 minutes in which answers take 25 times their usual time, and none later than ten minutes after that (1). On
 # three simulated days with outages of geocoding and others, in the shared pool, DAGs that call no service are late no more
-# often than without the outage, give or take two runs (0.5). The cost of these days: at most 12% of the way from the best
-# policy that the tables allow to none at all (no breaker, everybody waits for the time-out and goes on with what there is)
-# (1.5).
+# often than without the outage, give or take two runs (0.5), and an answer that is older than its caller allows is used at
+# most a handful of times (0.5). These days cost at most a third of the way from the best policy that the tables allow to the
+# cheapest one with the same fallback for everybody (1).
 
 
 # %% tags=["task-b"]
