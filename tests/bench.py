@@ -18,6 +18,7 @@ RUNS = 5
 
 BUILD = """
 import json, resource, sys, time
+from pathlib import Path
 import duckdb
 from workshop.world.build import build_world
 from workshop.world import practice_seed
