@@ -5,8 +5,11 @@ answers.py is py:percent; each cell is one answer to one task, another way than 
     # %% [a] right merge_statement
     # %% [a] wrong append_only fails=rerun_changes_nothing says="twice"
 
-An answer stands in for the task's cell; all other cells are the reference's. A wrong answer must fail the check that it
-names, with those words in its message, and spoil no other task.
+An answer stands in for the task's cell; all other cells are the reference's. One that differs from the reference in a few
+lines gives those alone: lines ``# - old`` and ``# + new``, where the old lines (indentation and all) stand in the
+reference once.
+
+A wrong answer must fail the check that it names, with those words in its message, and spoil no other task.
 """
 
 from __future__ import annotations
@@ -21,7 +24,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from workshop.authoring import compose, tags
+from workshop.authoring import compose, tags, task_source
 from workshop.checks import FAILED, NOT_ATTEMPTED, PASSED, Check, CheckResult, run_checks
 from workshop.errors import WorkshopError
 from workshop.lab import Connections, GradedLab
@@ -67,7 +70,8 @@ def answers(item: Topic) -> tuple[Answer, ...]:
     def close() -> None:
         if head:
             task, kind, name, fails, says = head.groups()
-            found.append(Answer(task, kind == "right", name, "\n".join(lines).strip() + "\n", fails, says))
+            source = _edited(item, task, lines, f"{path}: {name}")
+            found.append(Answer(task, kind == "right", name, source, fails, says))
 
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
         if line.startswith("# %%"):
@@ -81,6 +85,38 @@ def answers(item: Topic) -> tuple[Answer, ...]:
             lines.append(line)
     close()
     return tuple(found)
+
+
+def _edited(item: Topic, task: str, lines: Sequence[str], where: str) -> str:
+    """The source of an answer: its lines or, where it is given as edits, the reference's cell with them made.
+    Raises WorkshopError on an edit whose old lines do not stand in the reference exactly once."""
+    edits: list[tuple[list[str], list[str]]] = []
+    for line in lines:
+        mark, text = line[:3], line[4:]
+        if mark == "# -":
+            if not edits or edits[-1][1]:
+                edits.append(([], []))
+            edits[-1][0].append(text)
+        elif mark == "# +" and edits:
+            edits[-1][1].append(text)
+        elif edits and line and not line.startswith("#"):
+            raise WorkshopError(f"{where}: edits and code do not mix: {line}")
+        elif edits and edits[-1][0]:
+            edits.append(([], []))  # a comment or an empty line ends an edit
+    if not edits:
+        return "\n".join(lines).strip() + "\n"
+    reference = task_source(item, task, solved=True).splitlines()
+    places = []
+    for old, new in edits:
+        at = [i for i in range(len(reference)) if old and reference[i : i + len(old)] == old]
+        if old and len(at) != 1:
+            raise WorkshopError(
+                f"{where}: these lines stand in the reference {len(at)} times, not once:\n" + "\n".join(old)
+            )
+        places += [(i, len(old), new) for i in at]
+    for i, length, new in sorted(places, reverse=True):
+        reference[i : i + length] = new
+    return "\n".join(reference) + "\n"
 
 
 def cells_with(item: Topic, replacements: Mapping[str, str], *, solved: bool) -> list[tuple[str, list[str]]]:

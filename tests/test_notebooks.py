@@ -12,6 +12,7 @@ from conftest import TOPICS
 from grader.bank import answers, breaches
 from grader.reproduce import nbval_command, plain_environment
 from workshop.authoring import (
+    EXECUTED,
     KINDS,
     START,
     _differs,
@@ -25,8 +26,8 @@ from workshop.authoring import (
 )
 from workshop.errors import WorkshopError
 from workshop.paths import CURRICULUM, REPOSITORY
-from workshop.topics import syllabus, topic
-from workshop.world import derive_seed
+from workshop.topics import load_checks, syllabus, topic
+from workshop.world import derive_seed, ensure_world, opaque_name, practice_seed
 
 # Fixed here, never used for practice or grading.
 CONTRACT_SEEDS = [derive_seed(b"contract", str(n)) for n in range(3)]
@@ -114,8 +115,6 @@ def test_the_contract_holds(topic_id: str, seed: int) -> None:
 @pytest.mark.parametrize("topic_id", TOPICS)
 def test_two_runs_give_the_same_points(topic_id: str) -> None:
     from grader.bank import cells_with, run_cells
-    from workshop.topics import load_checks
-    from workshop.world import ensure_world, opaque_name
 
     item, seed = topic(topic_id), CONTRACT_SEEDS[1]
     files = ensure_world(opaque_name(seed), seed, GRADING_SCALE, load_checks(item).subjects)
@@ -125,10 +124,14 @@ def test_two_runs_give_the_same_points(topic_id: str) -> None:
     assert first == second
 
 
+@pytest.mark.parametrize("kind", EXECUTED)
 @pytest.mark.parametrize("topic_id", TOPICS)
-def test_lesson_outputs_in_git_are_those_of_a_clean_run(topic_id: str, tmp_path: Path) -> None:
-    """nbval runs the lesson and compares every output but pictures."""
-    command = nbval_command(topic(topic_id).notebook("modules"), "--nbval", "--nbval-kernel-name", "python3")
+def test_outputs_in_git_are_those_of_a_clean_run(topic_id: str, kind: str, tmp_path: Path) -> None:
+    """nbval runs lesson and solution and compares every output but pictures: a changed world or check shows here."""
+    item = topic(topic_id)
+    # An open_lab that has to build its world says so.
+    ensure_world("practice-7", practice_seed("practice-7"), 0.05, load_checks(item).subjects)
+    command = nbval_command(item.notebook(kind), "--nbval", "--nbval-kernel-name", "python3")
     done = subprocess.run(command, env=plain_environment(), capture_output=True, text=True, check=False, cwd=tmp_path)
     assert done.returncode == 0, done.stdout[-3000:]
 

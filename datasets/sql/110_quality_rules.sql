@@ -31,31 +31,32 @@ select
 from drawn
 order by source_no;
 
--- Medians of what a bad row costs and how often things happen; each world scatters around them. Row rules flag rows,
--- file rules flag whole files. false_pct: good rows (or files) flagged all the same.
+-- What a bad row costs in the middle of many companies, US dollars. Each company scatters widely around it (by a factor of
+-- two and a half): what a rule is worth is a matter of the company, not of the rule. Plain rules (a value is there or not)
+-- are seldom wrong, but in nearly half of the companies what they find does little harm.
 create temp table rule_medians as
 select
   *
 from (values
-  ('R01', 'order reference is well formed', 'row', ['orders'], 0.30, 0.000, 4.0, 0.5),
-  ('R02', 'order id is there', 'row', ['orders'], 0.15, 0.000, 25.0, 0.5),
-  ('R03', 'currency is one of the seven', 'row', ['orders', 'currencies'], 0.30, 0.000, 18.0, 0.5),
-  ('R04', 'amount is positive', 'row', ['orders'], 0.25, 0.000, 22.0, 0.5),
-  ('R05', 'not ordered after it landed', 'row', ['orders'], 0.20, 0.000, 9.0, 0.5),
-  ('R06', 'country is one of the eleven', 'row', ['orders', 'countries'], 0.20, 0.020, 6.0, 0.5),
-  ('R07', 'customer is known', 'row', ['orders', 'customers'], 0.40, 0.010, 14.0, 0.5),
-  ('R08', 'all products are known', 'row', ['orders', 'products'], 0.35, 0.010, 16.0, 0.5),
-  ('R09', 'promotion was valid that day', 'row', ['orders', 'promotions'], 0.60, 0.250, 3.0, 0.5),
-  ('R10', 'seller is active', 'row', ['orders', 'sellers'], 0.25, 0.050, 12.0, 0.5),
-  ('R11', 'paid amount equals the total', 'row', ['orders', 'payments'], 0.45, 0.020, 30.0, 0.5),
-  ('R12', 'paid in the currency of the order', 'row', ['orders', 'payments'], 0.20, 0.010, 28.0, 0.5),
-  ('R13', 'amount is usual for this customer', 'row', ['orders', 'customers'], 0.05, 2.500, 7.0, 0.3),
-  ('R14', 'delivery note has no odd characters', 'row', ['orders'], 1.20, 0.400, 0.15, 0.5),
-  ('R15', 'as many rows as the manifest says', 'file', ['orders', 'manifest'], 1.50, 0.100, 6.0, 0.5),
-  ('R16', 'amounts are in whole currency units', 'file', ['orders'], 0.80, 0.100, 9.0, 0.5),
-  ('R17', 'the exchange rate of the day is there', 'file', ['orders', 'fx_rates'], 1.20, 0.050, 5.0, 0.5),
-  ('R18', 'weekday looks like the last four', 'file', ['orders'], 0.30, 6.000, 1.2, 0.3)
-) as m (rule_id, rule, scope, inputs, bad_pct, false_pct, harm_usd, scatter);
+  ('R01', 'order reference is well formed', 'row', ['orders'], 4.0, true),
+  ('R02', 'order id is there', 'row', ['orders'], 10.0, true),
+  ('R03', 'currency is one of the seven', 'row', ['orders', 'currencies'], 9.0, true),
+  ('R04', 'amount is positive', 'row', ['orders'], 10.0, true),
+  ('R05', 'not ordered after it landed', 'row', ['orders'], 6.0, true),
+  ('R06', 'country is one of the eleven', 'row', ['orders', 'countries'], 4.0, true),
+  ('R07', 'customer is known', 'row', ['orders', 'customers'], 8.0, false),
+  ('R08', 'all products are known', 'row', ['orders', 'products'], 8.0, false),
+  ('R09', 'promotion was valid that day', 'row', ['orders', 'promotions'], 4.0, false),
+  ('R10', 'seller is active', 'row', ['orders', 'sellers'], 7.0, false),
+  ('R11', 'paid amount equals the total', 'row', ['orders', 'payments'], 12.0, false),
+  ('R12', 'paid in the currency of the order', 'row', ['orders', 'payments'], 12.0, false),
+  ('R13', 'amount is usual for this customer', 'row', ['orders', 'customers'], 5.0, false),
+  ('R14', 'delivery note has no odd characters', 'row', ['orders'], 2.0, false),
+  ('R15', 'as many rows as the manifest says', 'file', ['orders', 'manifest'], 4.0, true),
+  ('R16', 'amounts are in whole currency units', 'file', ['orders'], 5.0, false),
+  ('R17', 'the exchange rate of the day is there', 'file', ['orders', 'fx_rates'], 4.0, true),
+  ('R18', 'weekday looks like the last four', 'file', ['orders'], 3.0, false)
+) as m (rule_id, rule, scope, inputs, harm_usd, is_plain);
 
 create table ops.dq_rules as
 with
@@ -70,28 +71,66 @@ select
   rule,
   scope,
   inputs,
-  round(lognormal(x, 1, harm_usd, 0.35), 2)::decimal(8, 2) as harm_usd,
-  round(lognormal(x, 2, 0.6, 0.25), 2)::decimal(8, 2) as review_usd,
-  round(lognormal(x, 3, 1.1, 0.3), 2)::decimal(8, 2) as delay_usd,
+  round(lognormal(x, 1, harm_usd * case when is_plain and u(x, 6) < 0.45 then 0.15 else 1 end, 0.9), 2)::decimal(8, 2) as harm_usd,
+  round(lognormal(x, 2, 0.6, 0.4), 2)::decimal(8, 2) as review_usd,
+  round(lognormal(x, 3, 1.6, 0.5), 2)::decimal(8, 2) as delay_usd,
   round(lognormal(x, 4, 0.4, 0.25), 2)::decimal(8, 2) as fix_at_ingestion_usd,
   round(lognormal(x, 5, 2.4, 0.25), 2)::decimal(8, 2) as fix_at_transformation_usd
 from drawn
 order by rule_id;
 
--- Rates of a world, the same before and after today. In the truth file: history shows them only with its own noise.
+-- Rates of a world, the same before and after today. In the truth file: history shows them only with its own noise. The
+-- precision (share of the flags that are bad) lies 0.9 to 2.2 logits above or below the one at which holding back pays, so
+-- that neither harm nor precision alone says what to do; of other than plain rules, either is as likely.
 create table truth.dq_rates as
 with
-drawn as (
+staged as (
+  select
+    i.rule_id,
+    bool_and(s.lands <> 'after') as is_early
+  from (select rule_id, unnest(inputs) as source from ops.dq_rules) i
+  join ops.dq_sources s using (source)
+  group by i.rule_id
+),
+priced as (
+  select
+    r.rule_id,
+    r.scope,
+    m.is_plain,
+    hidden_draw('dq_rates', r.rule_id) as h,
+    -- What holding a good row back costs; a file is looked at once for all its rows.
+    (case r.scope when 'row' then r.review_usd else 0 end + r.delay_usd)::double as held_usd,
+    (r.harm_usd - case when s.is_early then r.fix_at_ingestion_usd else r.fix_at_transformation_usd end + r.delay_usd)::double
+      as spared_usd
+  from ops.dq_rules r
+  join staged s using (rule_id)
+  join rule_medians m using (rule_id)
+),
+barred as (
   select
     *,
-    hidden_draw('dq_rates', rule_id) as h
-  from rule_medians
+    held_usd < 0.95 * spared_usd as has_bar,
+    ln(greatest(held_usd / spared_usd, 0.02) / (1 - least(held_usd / spared_usd, 0.95))) as bar_logit
+  from priced
+),
+precise as (
+  select
+    *,
+    lognormal(h, 3, case scope when 'row' then 0.6 else 1.0 end, 0.4) / 100 as flagged_share,
+    0.9 + 1.3 * u(h, 2) as away,
+    case
+      when not has_bar then case when is_plain then 0.5 else 0.15 end + 0.45 * u(h, 1)
+      when is_plain and bar_logit < 0 then greatest(1 / (1 + exp(-bar_logit - away)), 0.6 + 0.38 * u(h, 1))
+      when is_plain or u(h, 1) < 0.5 then 1 / (1 + exp(away - bar_logit))
+      else 1 / (1 + exp(-bar_logit - away))
+    end as precision
+  from barred
 )
 select
   rule_id,
-  lognormal(h, 1, bad_pct, scatter) / 100 as bad_share,
-  lognormal(h, 2, false_pct, scatter) / 100 as false_share
-from drawn
+  flagged_share * precision as bad_share,
+  flagged_share * (1 - precision) as false_share
+from precise
 order by rule_id;
 
 create temp table dq_days as

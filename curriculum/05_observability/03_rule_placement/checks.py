@@ -40,6 +40,9 @@ MISCONCEPTIONS = {
     "block_for_a_row": "Blocking holds up the whole file. How many good rows wait with each bad one, and what does that cost?",
     "block_on_warning": "A warning lets everything pass: its severity is warning. Whatever holds rows back is critical.",
     "false_alarms_forgotten": "Compare units_flagged with units_confirmed: what does each good row that is held back cost?",
+    "harm_forgotten": "What a rule warns of is published all the same: bad rows x harm_usd. Is that less than holding them back?",
+    "half_the_sum": "You hold back too much here and let pass too much there. Neither the harm nor the share of flags that were "
+    "confirmed decides alone, and costs differ from company to company: which numbers does your rule leave out?",
     "nulls_pass": "Most expectations say nothing about nulls. Which rules ask that a value is there?",
     "waiting_is_no_fault": "A payment that has not come yet leaves nulls behind. What does your pair expectation do with them?",
     "warning_that_holds": "severity='warning' is for what is unusual but not wrong.",
@@ -249,10 +252,17 @@ def cheapest_actions(lab: Lab) -> None:
                 "the five dearest differences", Table.of(["rule_id", "yours", "usd", "cheaper", "usd_"], rows)
             ),
             ask="Of what these rules flag, how much was confirmed, and what does each action do to the rest?",
-            misconception="block_for_a_row"
-            if any(r[1] == "block" and r[3] == "quarantine" for r in rows)
-            else "false_alarms_forgotten",
+            misconception=_why_dear(rows),
         )
+
+
+def _why_dear(rows: list[tuple]) -> str:
+    """The misconception behind the dearest differences: (rule, yours, usd, cheaper, usd)."""
+    if any(yours == "block" and cheaper == "quarantine" for _, yours, _, cheaper, _ in rows):
+        return "block_for_a_row"
+    held = sum(cheaper == "warn" for _, _, _, cheaper, _ in rows)
+    passed = sum(yours == "warn" for _, yours, _, _, _ in rows)
+    return "half_the_sum" if held and passed else "false_alarms_forgotten" if held else "harm_forgotten"
 
 
 def _severities(placed: dict[str, dict[str, str]]) -> None:
