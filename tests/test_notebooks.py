@@ -18,6 +18,7 @@ from workshop.authoring import (
     _differs,
     compose,
     compose_start,
+    ensure_practice_world,
     generated_texts,
     solve,
     stale,
@@ -27,7 +28,7 @@ from workshop.authoring import (
 from workshop.errors import WorkshopError
 from workshop.paths import CURRICULUM, REPOSITORY
 from workshop.topics import load_checks, syllabus, topic
-from workshop.world import derive_seed, ensure_world, opaque_name, practice_seed
+from workshop.world import derive_seed, ensure_world, opaque_name
 
 # Fixed here, never used for practice or grading.
 CONTRACT_SEEDS = [derive_seed(b"contract", str(n)) for n in range(3)]
@@ -128,10 +129,8 @@ def test_two_runs_give_the_same_points(topic_id: str) -> None:
 @pytest.mark.parametrize("topic_id", TOPICS)
 def test_outputs_in_git_are_those_of_a_clean_run(topic_id: str, kind: str, tmp_path: Path) -> None:
     """nbval runs lesson and solution and compares every output but pictures: a changed world or check shows here."""
-    item = topic(topic_id)
-    # An open_lab that has to build its world says so.
-    ensure_world("practice-7", practice_seed("practice-7"), 0.05, load_checks(item).subjects)
-    command = nbval_command(item.notebook(kind), "--nbval", "--nbval-kernel-name", "python3")
+    ensure_practice_world()
+    command = nbval_command(topic(topic_id).notebook(kind), "--nbval", "--nbval-kernel-name", "python3")
     done = subprocess.run(command, env=plain_environment(), capture_output=True, text=True, check=False, cwd=tmp_path)
     assert done.returncode == 0, done.stdout[-3000:]
 

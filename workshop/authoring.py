@@ -27,6 +27,7 @@ from nbformat import NotebookNode
 from workshop.errors import WorkshopError
 from workshop.paths import REPOSITORY, home
 from workshop.topics import Topic, syllabus
+from workshop.world import ensure_world, practice_seed, subjects
 
 BEGIN, STUB, END = "### BEGIN SOLUTION", "### STUB", "### END SOLUTION"
 KINDS = {"modules": "lesson", "labs": "lab", "solutions": "lab"}
@@ -230,6 +231,8 @@ def build(
         else:
             state.setdefault(key, digests[key])
     failures = 0
+    if any(job.kind in EXECUTED for job in todo):
+        ensure_practice_world()
     with ProcessPoolExecutor(max_workers=jobs_at_once) as pool:
         running = {pool.submit(_build_one, job): job for job in todo}
         for done, future in enumerate(as_completed(running), 1):
@@ -255,6 +258,13 @@ def build(
     _state_file().write_text(json.dumps(state, indent=1), encoding="utf-8")
     say("nothing to build" if not todo else f"{len(todo) - failures} built, {failures} failed")
     return failures
+
+
+def ensure_practice_world() -> None:
+    """Builds the world that executed notebooks open: a notebook that has to build it itself would say so in its output."""
+    course = syllabus().course
+    name = course["practice_world"]
+    ensure_world(name, practice_seed(name), course["practice_scale"])
 
 
 def _build_one(job: Job) -> str | None:
@@ -307,8 +317,6 @@ def readme() -> str:
 def dictionary() -> str:
     """The data dictionary, from the comments of a small world."""
     import duckdb
-
-    from workshop.world import ensure_world, practice_seed, subjects
 
     files = ensure_world("practice-7", practice_seed("practice-7"), 0.002)
     con = duckdb.connect(str(files.world), read_only=True)
