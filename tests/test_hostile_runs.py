@@ -66,6 +66,14 @@ def test_a_bad_cell_costs_nothing_else(grade_cells, source: str, code: str | Non
     assert code is None or code in codes(graded)
 
 
+def test_a_world_that_was_written_over_costs_nothing(grade_cells) -> None:
+    graded = grade_cells({2: 'WORLD, SCALE = "practice-7", 0.05'})
+    assert graded.points == FULL
+    assert "cell_failed" not in codes(graded)
+    said = "".join(o.get("text", "") for c in graded.notebook.cells for o in c.get("outputs", []))
+    assert f"graded on {graded.world}" in said
+
+
 def test_a_kernel_that_always_dies_is_given_up_with_a_word(grade_cells) -> None:
     poison = "import os, threading\nthreading.Timer(0.3, lambda: os._exit(1)).start()\nimport time; time.sleep(1)"
     graded = grade_cells(dict.fromkeys((0, 2, 3, 4, 5, 6), poison))

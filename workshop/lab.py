@@ -23,6 +23,7 @@ from workshop.world.build import check_scale
 
 MEMORY = "350MB"  # beside a kernel with everything imported this stays under Binder's 1 GB for kernel and world
 WORLDS_VARIABLE = "KESTREL_WORLDS"  # set by the grader: the folder in which a graded kernel finds its worlds
+GRADED_WORLD = "graded"  # the file there that names the one which counts
 
 
 class Connections:
@@ -268,9 +269,10 @@ def _open(topic_id: str, world: str, scale: float, namespace: dict[str, Any]) ->
     folder = os.environ.get(WORLDS_VARIABLE)
     if folder:
         if not (Path(folder) / f"{world}.duckdb").exists():
-            raise WorkshopError(
-                f"The world {world!r} is not here. Leave WORLD and open_lab(...) as they were handed out."
-            )
+            # WORLD was overwritten, or written into the call: a slip that must not cost a lab.
+            graded = (Path(folder) / GRADED_WORLD).read_text(encoding="utf-8")
+            print(f"This is graded on {graded}, not on {world!r}: leave WORLD and open_lab(...) as they were handed out.")
+            world = graded
         return GradedLab(item, world, scale, graded_connections(), namespace)
     seed = practice_seed(world)
     subjects = load_checks(item).subjects
