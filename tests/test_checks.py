@@ -150,6 +150,21 @@ def test_frames_come_back_as_tables() -> None:
     assert codec.loads(codec.dumps(grouped)).columns == ("i", "x")
 
 
+def test_columns_of_one_kind_come_back_as_they_were() -> None:
+    rows = [
+        (date(2026, 1, 2), datetime(2026, 1, 2, 3), Decimal("1.50"), date(2026, 1, 2), True, 1),
+        (None, None, None, datetime(2026, 1, 2, 3), None, Decimal("0.1")),
+        (date(1, 1, 1), datetime(2026, 1, 2, 3, 4, 5, 678901), Decimal("-0"), None, False, None),
+    ]
+    table = Table.of(["day", "moment", "money", "both", "flag", "number"], rows)
+    got = codec.loads(codec.dumps(table))
+    assert got == table
+    assert [[type(v) for v in r] for r in got] == [[type(v) for v in r] for r in rows]
+    zoned = pd.DataFrame({"t": pd.to_datetime(["2026-01-01 12:00", None]).tz_localize("Europe/Berlin")})
+    assert codec.loads(codec.dumps(zoned)).rows == ((datetime(2026, 1, 1, 11),), (None,))
+    assert codec.loads(codec.dumps(Table.of(["a"], []))) == Table.of(["a"], [])
+
+
 def deep(n: int) -> list:
     value: list = []
     for _ in range(n):
@@ -174,6 +189,10 @@ def test_what_may_not_cross_is_refused(value: object) -> None:
         '{"$":"datetime","v":7}',
         '{"$":"table","columns":["a"],"rows":[[1,2]]}',
         '{"$":"table","columns":5,"rows":5}',
+        '{"$":"table","columns":["a"],"rows":[[1]],"kinds":{"0":"date"}}',
+        '{"$":"table","columns":["a"],"rows":[["x"]],"kinds":{"0":"decimal"}}',
+        '{"$":"table","columns":["a"],"rows":[["x"]],"kinds":{"0":["date"]}}',
+        '{"$":"table","columns":["a"],"rows":[["x"]],"kinds":[]}',
         '{"$":"con","v":"world"}',
         '{"$":"nonsense"}',
         '{"$":["x"],"v":"y"}',

@@ -271,7 +271,9 @@ def _open(topic_id: str, world: str, scale: float, namespace: dict[str, Any]) ->
         if not (Path(folder) / f"{world}.duckdb").exists():
             # WORLD was overwritten, or written into the call: a slip that must not cost a lab.
             graded = (Path(folder) / GRADED_WORLD).read_text(encoding="utf-8")
-            print(f"This is graded on {graded}, not on {world!r}: leave WORLD and open_lab(...) as they were handed out.")
+            print(
+                f"This is graded on {graded}, not on {world!r}: leave WORLD and open_lab(...) as they were handed out."
+            )
             world = graded
         return GradedLab(item, world, scale, graded_connections(), namespace)
     seed = practice_seed(world)

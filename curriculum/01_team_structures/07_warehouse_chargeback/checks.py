@@ -682,28 +682,21 @@ def _lines(lab: Lab, world: World) -> dict[tuple[int, date], np.ndarray]:
     """The learner's alert lines: {(team, month): one number a day, NaN where there is no line}."""
     what, teams = "alert_lines(con)", _teams(world)
     found = {(t, m): np.full(30 if m.month == 9 else 31, np.nan) for t in teams for m in MONTHS}
-    # Thousands of rows: where each goes is looked up; what is not found there is read with care.
-    places = {}
-    for (team, month), line in found.items():
-        for i in range(len(line)):
-            day = month.replace(day=i + 1)
-            places[team, day] = places[team, datetime(day.year, day.month, day.day)] = (team, day)
     seen: set[tuple[int, date]] = set()
     table = _rows(lab.call("alert_lines", world.con), what, ["team_id", "day_on", "alert_at_usd"])
     for team_value, day_value, usd in table.rows:
-        try:
-            place = places.get((team_value, day_value))
-        except TypeError:  # something that has no hash
-            place = None
-        if place is None:
-            place = _team(team_value, teams, what), _day(day_value)
-            expect(place[1] is not None, f"{what}: {_short(day_value)} is not a day.")
-        team, day = place
-        expect(place not in seen, f"{what}: team {team} has two lines for {day}.")
-        seen.add(place)
+        team, day = _whole(team_value), _day(day_value)
+        if team not in teams:
+            team = _team(team_value, teams, what)
+        if day is None:
+            raise CheckFailed(f"{what}: {_short(day_value)} is not a day.")
+        if (team, day) in seen:
+            raise CheckFailed(f"{what}: team {team} has two lines for {day}.")
+        seen.add((team, day))
         if usd is None or (isinstance(usd, float) and (math.isnan(usd) or usd == math.inf)):
             continue  # no line on this day
-        expect(_is_amount(usd), f"{what}: {_short(usd)} is not an amount of money (team {team}, {day}).")
+        if not _is_amount(usd):
+            raise CheckFailed(f"{what}: {_short(usd)} is not an amount of money (team {team}, {day}).")
         line = found.get((team, day.replace(day=1)))
         if line is not None:
             line[day.day - 1] = float(usd)
