@@ -11,7 +11,7 @@ import click
 # Nothing here uses the resolver of internationalised addresses that this costs a second to import.
 sys.modules.setdefault("rfc3987_syntax", None)
 
-from workshop.errors import UsageError, WorkshopError
+from workshop.command import run_command
 
 
 @click.group()
@@ -75,33 +75,5 @@ def sample(out: Path, learners: int) -> None:
     click.echo(f"{make_sample(out, learners)} notebooks of {learners} learners in {out}")
 
 
-def main() -> None:
-    """Runs the command line: exit code 0, 1 for failures, 2 for wrong usage."""
-    try:
-        cli.main(standalone_mode=False)
-    except (click.exceptions.Abort, KeyboardInterrupt):
-        click.echo("Stopped.", err=True)
-        code = 130
-    except click.ClickException as error:
-        error.show()
-        code = 2
-    except WorkshopError as error:
-        click.echo(f"Error: {error}", err=True)
-        code = 2 if isinstance(error, UsageError) else 1
-    except OSError as error:
-        click.echo(
-            f"Error: {error.strerror or error}: {error.filename or ''}".rstrip(": ")
-            + ". Nothing half-written was kept.",
-            err=True,
-        )
-        code = 1
-    except SystemExit as stop:
-        code = int(stop.code or 0)
-    else:
-        code = 0
-    sys.stdout.flush()
-    sys.exit(code)
-
-
 if __name__ == "__main__":
-    main()
+    run_command(cli)

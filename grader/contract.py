@@ -12,6 +12,7 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 import click
 
 from grader.bank import breaches
+from workshop.command import run_command
 from workshop.topics import syllabus, topic
 
 
@@ -56,4 +57,4 @@ def main(topic_id: str, seeds: int, first: int, scale: float | None, own_task: b
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 import time
 
 import click
 
-from workshop.errors import UsageError, WorkshopError
+from workshop.command import run_command
+from workshop.errors import WorkshopError
 
 
 @click.group()
@@ -57,22 +57,5 @@ def build(topics: tuple[str, ...], force: bool, jobs: int) -> None:
         raise WorkshopError("Some notebooks could not be built; see above.")
 
 
-def main() -> None:
-    """Runs the command line: exit code 0, 1 for failures, 2 for wrong usage."""
-    try:
-        cli.main(standalone_mode=False)
-    except click.exceptions.Abort:
-        sys.exit(130)
-    except click.ClickException as error:
-        error.show()
-        sys.exit(2)
-    except UsageError as error:
-        click.echo(f"Error: {error}", err=True)
-        sys.exit(2)
-    except WorkshopError as error:
-        click.echo(f"Error: {error}", err=True)
-        sys.exit(1)
-
-
 if __name__ == "__main__":
-    main()
+    run_command(cli)
