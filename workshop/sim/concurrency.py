@@ -126,6 +126,12 @@ class _Crew:
             self._idle.pop().put(None)
 
 
+def _name(error: Any) -> str:
+    """What a fallback was given: the kit's name of the error, where it is one of that kind, else its type's."""
+    known = (CircuitOpen, *(kind for kind, _ in ERRORS.values()))
+    return next((k.__name__ for k in known if isinstance(error, k)), type(error).__name__)
+
+
 def _outcome(call: _Call) -> list[Any]:
     """What the caller got: ["value", v], ["error", class] of the service's own error, or ["refused"].
 
@@ -209,7 +215,7 @@ def replay_calls(
             return breaker.call(call.service, callers[i], i)
 
         def fallback(error: Any = None) -> Any:
-            posts.put(("falls back", call, type(error).__name__))
+            posts.put(("falls back", call, _name(error)))
             return call.turn.get()
 
         return breaker.call(call.service, callers[i], i, fallback=fallback)

@@ -1505,6 +1505,57 @@ class CircuitBreaker:
         self.state, self.opened_at = "open", self.clock()
 
 
+# %% [a] wrong defaults_by_heart fails=settings_mean_what_they_say says="About failure_rate"
+# Half of the calls, whatever the settings say.
+#
+# -         self.failure_rate, self.slow_call_s, self.slow_rate = failure_rate, slow_call_s, slow_rate
+# +         self.failure_rate, self.slow_call_s, self.slow_rate = 0.5, slow_call_s, 0.5
+
+
+# %% [a] wrong more_than_the_share fails=settings_mean_what_they_say says="which is that share"
+# Opens above the share, not at it.
+#
+# -                     sum(f for f, _ in self.window) >= self.failure_rate * seen
+# +                     sum(f for f, _ in self.window) > self.failure_rate * seen
+
+
+# %% [a] wrong failed_or_slow_together fails=settings_mean_what_they_say says="and slow_rate"
+# One share for both: a call that failed or was slow is a bad one.
+#
+# -                     sum(f for f, _ in self.window) >= self.failure_rate * seen
+# +                     sum(f or s for f, s in self.window) >= self.failure_rate * seen
+
+
+# %% [a] wrong waits_for_a_full_window fails=settings_mean_what_they_say says="About min_calls"
+# Judges nothing before the window is full.
+#
+# -                 if seen >= self.min_calls and (
+# +                 if seen >= self.window_calls and (
+
+
+# %% [a] wrong wrong_request_is_good fails=settings_mean_what_they_say says="About wrong requests"
+# A ValueError counts as an answer: it thins the share of those that failed.
+#
+# -             elif failed is not None:
+# -                 self.window.append((failed, took_s >= self.slow_call_s))
+# +             else:
+# +                 self.window.append((bool(failed), took_s >= self.slow_call_s))
+
+
+# %% [a] wrong one_good_trial_closes fails=settings_mean_what_they_say says="About trial_calls"
+# The first good trial closes it.
+#
+# -                     if self.good_trials >= self.trial_calls:
+# +                     if self.good_trials >= 1:
+
+
+# %% [a] wrong late_answers_count fails=settings_mean_what_they_say says="counts for nothing"
+# What comes back is counted in the state of the moment, whenever it went out.
+#
+# -             if generation != self.generation:
+# +             if self.state == "open":
+
+
 # %% [b] right frames_and_quantiles
 # The 95th percentile of all calls is still a healthy one; settings as in task a; pandas.
 def policy(con):

@@ -56,13 +56,14 @@ lab = open_lab("3.4", world=WORLD, scale=SCALE)
 #
 # Time comes from `clock()`, in seconds; it is virtual, moves while `fn` runs, and has nothing to do with the time of day.
 # Many threads call one breaker, and many calls are under way at once. A call that went out before the last change of state
-# may come back long after it.
+# may come back long after it; it then counts for nothing.
 #
 # **Judged** (7 points), with settings that differ each time: a service that is down, slow, or has two of three replicas down
-# is reached by at most 10% of the calls wanted in that time (1.5); 5% errors and one caller's wrong requests never open
-# it (1); when the service flaps, at most 1.5 times the reference's good calls are lost (1); from two times `open_s` after it is
-# well, every call reaches it (1); every call ends as in the table, and is made at most once (1); while it tries again, no
-# more than `trial_calls` calls are under way (0.5), nor when 16 threads come at the same moment (1).
+# is reached by at most 10% of the calls wanted in that time (1); 5% errors and one caller's wrong requests never open
+# it (1); when the service flaps, at most 1.5 times the reference's good calls are lost (0.5); from two times `open_s` after it is
+# well, every call reaches it (1); every call ends as in the table, and is made at most once (1); every setting and state
+# means what it says above, to the call (1); while it tries again, no more than `trial_calls` calls are under way (0.5), nor
+# when 16 threads come at the same moment (1).
 
 
 # %% tags=["task-a"]
