@@ -164,7 +164,7 @@ def test_what_cannot_be_opened_is_one_clear_line(arguments: str, words: str) -> 
 
 def test_a_missing_world_in_a_graded_kernel_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KESTREL_WORLDS", str(tmp_path))
-    with pytest.raises(WorkshopError, match="as they were handed out"):
+    with pytest.raises(WorkshopError, match="There is no world"):
         runtime._open("3.6", "w-1234", TINY, {})
 
 

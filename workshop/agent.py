@@ -7,12 +7,16 @@ graded kernel ``request`` is Jupyter's input request; in the learner's own noteb
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import importlib
 import io
 import traceback
 from collections.abc import Callable
+from functools import cache
 from typing import Any
+
+import duckdb
 
 from workshop import codec
 from workshop.checks import TODO
@@ -38,8 +42,9 @@ class ObjectReference(codec.Reference):
 class Result:
     """Rows of a judged statement, fetched whole."""
 
-    def __init__(self, table: Any, count: int | None) -> None:
+    def __init__(self, table: Any, count: int | None, types: list[str]) -> None:
         self._table = table
+        self._types = types
         self._next = 0
         self.rowcount = count if count is not None else len(table)
         self.columns = list(table.columns)
@@ -59,10 +64,25 @@ class Result:
         return self._table.rows[self._next - 1]
 
     def df(self) -> Any:
-        """All rows as a pandas frame."""
-        return self._table.frame()
+        """All rows as the pandas frame that DuckDB makes of them: a DATE becomes a timestamp, a DECIMAL a float."""
+        names = [f'"{c.replace(chr(34), 2 * chr(34))}"' for c in self.columns]
+        values = [[row[i] for row in self._table.rows] for i in range(len(names))]
+        if not len(self._table):
+            columns = ", ".join(f"null::{t} as {n}" for t, n in zip(self._types, names, strict=True))
+            return _frames().execute(f"select {columns} where false").df()
+        columns = ", ".join(f"unnest(?::{t}[]) as {n}" for t, n in zip(self._types, names, strict=True))
+        return _frames().execute(f"select {columns}", values).df()
 
     fetchdf = df
+
+
+@cache
+def _frames() -> duckdb.DuckDBPyConnection:
+    """A database without tables, for making frames."""
+    con = duckdb.connect(":memory:", config={"autoinstall_known_extensions": "false"})
+    con.execute("set timezone='UTC'")
+    atexit.register(con.close)
+    return con
 
 
 class JudgedConnection:
@@ -85,11 +105,9 @@ class JudgedConnection:
         if "crash" in answer:
             raise Crash(answer["crash"])
         if "error" in answer:
-            import duckdb
-
             kind = getattr(duckdb, str(answer["type"]), duckdb.Error)
             raise (kind if isinstance(kind, type) and issubclass(kind, duckdb.Error) else duckdb.Error)(answer["error"])
-        return Result(answer["table"], answer["count"])
+        return Result(answer["table"], answer["count"], answer["types"])
 
     def begin(self) -> None:
         """Begins a transaction."""

@@ -116,7 +116,8 @@ class Judge:
         database.crashed = None
 
     def execute(self, name: str, sql: str, parameters: Any = None) -> dict[str, Any]:
-        """A learner's statements. Returns table and count, or error, or crash (the open transaction is rolled back)."""
+        """A learner's statements. Returns table, count and types of the last one, or error, or crash (what was not
+        committed is rolled back)."""
         database = self._at(name)
         if database.crashed:
             return {"crash": database.crashed}
@@ -126,7 +127,7 @@ class Judge:
             return {"type": type(error).__name__, "error": str(error)}
         if not parts:
             return {"type": "InvalidInputException", "error": "There is no statement to execute."}
-        table, count = Table((), ()), None
+        table, count, types = Table((), ()), None, []
         for i, part in enumerate(parts):
             if len(database.log) >= MAX_STATEMENTS:
                 return {"type": "Error", "error": f"More than {MAX_STATEMENTS} statements: is there an endless loop?"}
@@ -147,6 +148,7 @@ class Judge:
                 last = i == len(parts) - 1
                 database.con.execute(part, parameters if last and parameters is not None else None)
                 table = Table.from_cursor(database.con)
+                types = [str(d[1]) for d in database.con.description or ()]
             except duckdb.Error as error:
                 database.log.append(Statement(part.query.strip(), kind, 0, None))
                 return {"type": type(error).__name__, "error": str(error)}
@@ -156,7 +158,7 @@ class Judge:
             elif kind in WRITES and table.columns == ("Count",):
                 count = written = int(table.value()) if len(table) else 0
             database.log.append(Statement(part.query.strip(), kind, written, self._scanned(database)))
-        return {"table": table, "count": count}
+        return {"table": table, "count": count, "types": types}
 
     @staticmethod
     def _scanned(database: _Database) -> int | None:

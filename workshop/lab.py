@@ -270,7 +270,10 @@ def _open(topic_id: str, world: str, scale: float, namespace: dict[str, Any]) ->
     if folder:
         if not (Path(folder) / f"{world}.duckdb").exists():
             # WORLD was overwritten, or written into the call: a slip that must not cost a lab.
-            graded = (Path(folder) / GRADED_WORLD).read_text(encoding="utf-8")
+            note = Path(folder) / GRADED_WORLD
+            if not note.exists():
+                raise WorkshopError(f"There is no world {world!r} in {folder}.")
+            graded = note.read_text(encoding="utf-8")
             print(
                 f"This is graded on {graded}, not on {world!r}: leave WORLD and open_lab(...) as they were handed out."
             )

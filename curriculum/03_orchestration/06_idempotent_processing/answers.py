@@ -402,6 +402,20 @@ def load(con, batch_id):
     con.commit()
 
 
+# %% [a] wrong clock_within_the_file fails=highest_version_once says="although version"
+# Of two versions in one file, the one with the later event_at is kept.
+#
+# -             qualify row_number() over (partition by b.order_id order by b.version desc) = 1
+# +             qualify row_number() over (partition by b.order_id order by b.event_at desc) = 1
+
+
+# %% [a] wrong cancelled_for_good fails=highest_version_once says="passed over"
+# What was cancelled stays so: an order that is taken up again is not.
+#
+# -             where b.batch_id = ? and (o.order_id is null or b.version > o.version)
+# +             where b.batch_id = ? and (o.order_id is null or (b.version > o.version and o.status <> 'cancelled'))
+
+
 # %% [a] wrong first_wins fails=highest_version_once says="passed over"
 # An order that is there is never changed.
 def load(con, batch_id):

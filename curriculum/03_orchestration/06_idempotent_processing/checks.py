@@ -298,8 +298,8 @@ def shuffled(lab: Lab, name: str, orders: int = 7, files: int = 6) -> Case:
         moved, rest = people.moved, people.plain
         pick = [int(i) for i in rng.permutation(8)]
         histories = [moved[i] for i in pick[:5]] + people.reinstated[:2] + people.cancelled[:3] + people.amended[:2]
-        others = [rest[i] for i in rng.permutation(len(rest))[: orders + 1]]
-        histories += others[1:]
+        others = [rest[i] for i in rng.permutation(len(rest))[: orders + 3]]
+        histories += others[3:]
         # There and back again: the third version returns to the first day.
         first, *_, last = moved[pick[5]]
         histories.append([first, last, _next(last, "corrected", last["status"], ordered_on=first["ordered_on"])])
@@ -326,6 +326,16 @@ def shuffled(lab: Lab, name: str, orders: int = 7, files: int = 6) -> Case:
         early, late = sorted(int(p) for p in rng.choice(files, size=2, replace=False))
         deck[early].append({**first, "ordered_on": alone})
         deck[late].append(last)
+        # Cancelled, and alive again in a file that is loaded later.
+        placed = others[1][0]
+        gone = _next(placed, "cancelled", "cancelled")
+        back = _next(gone, "reinstated", placed["status"])
+        for r, p in zip((placed, gone, back), sorted(rng.choice(files, size=3, replace=False)), strict=True):
+            deck[int(p)].append(r)
+        # Two versions in one file, and the clock of the source says that the older one is newer.
+        placed = others[2][0]
+        later = _next(placed, "corrected", placed["status"], total_usd=placed["total_usd"] + Decimal("1.25"))
+        deck[int(rng.integers(0, files))] += [placed, {**later, "event_at": placed["event_at"] - timedelta(hours=3)}]
         # Brought by both files of which one is sent twice, and never changed: nothing may stamp it anew.
         for p in (0, 1):
             deck[p].append(others[0][0])
@@ -430,7 +440,7 @@ def long_history(lab: Lab, name: str) -> Case:
                 day[3] + Decimal(int(rng.integers(500, 9000))) / 100,
                 day[4],
             )
-        for d in adjusted:
+        for d in [*adjusted, mentioned[1]]:  # the last of them comes again, in the version that the table holds
             order = held[d][0]["order_id"]
             row = books.orders[order]
             books.orders[order] = (*row[:7], row[7] + 1, *row[8:])

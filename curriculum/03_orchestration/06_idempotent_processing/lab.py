@@ -83,8 +83,9 @@ print("two empty tables")
 #    the record's order stands on it.
 #
 # When it is judged, `con` has `execute(sql, parameters)`, `begin()`, `commit()` and `rollback()`, and a result has
-# `fetchall()`, `fetchone()`, `df()` and `rowcount`. Each run has a connection of its own. The landing table is read
-# only. SQL, Python or both: as you like.
+# `fetchall()`, `fetchone()`, `df()` and `rowcount`, as in DuckDB. Each run has a connection of its own. The landing table is
+# read only, settings are locked, and a DataFrame of yours is no table there: hand values over as parameters. SQL, Python or
+# both: as you like.
 
 
 # %% tags=["task-a"]
