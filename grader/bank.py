@@ -193,16 +193,16 @@ def _concerns(answer: Answer, item: Check) -> bool:
     return item.task == answer.task and (answer.right or item.name == answer.fails)
 
 
-def breaches(item: Topic, seed: bytes, scale: float, *, whole: bool = True) -> list[str]:
+def breaches(item: Topic, seed: bytes, scale: float, *, whole: bool = True, task: str | None = None) -> list[str]:
     """Breaches of the contract by this topic on this seed; empty when it holds.
 
     ``whole``: each answer meets all checks, so that a wrong one is shown to spoil no other task and every check to be
     failed by one; the untouched lab is run too. Else a right answer meets the checks of its task and a wrong one the
-    check that names it, which is what depends on the seed.
+    check that names it, which is what depends on the seed. ``task``: the answers to this task alone.
     """
     checks = load_checks(item)
     files = ensure_world(opaque_name(seed), seed, scale, checks.subjects)
-    bank = answers(item)
+    bank = [a for a in answers(item) if task in (None, a.task)]
     total = sum(c.points for c in checks.checks)
     found: list[str] = []
     if abs(total - 10) > 1e-9:
@@ -255,7 +255,7 @@ def breaches(item: Topic, seed: bytes, scale: float, *, whole: bool = True) -> l
     for c in checks.checks if whole else ():
         if (c.task, c.name) not in caught:
             found.append(f"no wrong answer fails {c.task}.{c.name}")
-    for letter in {c.task for c in checks.checks}:
+    for letter in {c.task for c in checks.checks if task in (None, c.task)}:
         wrong = sum(a.task == letter and not a.right for a in bank)
         right = sum(a.task == letter and a.right for a in bank)
         if wrong < 3 or right < 1:

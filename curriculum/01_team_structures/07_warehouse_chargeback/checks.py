@@ -878,7 +878,7 @@ def twelve_weeks_later(lab: Lab) -> Any:
     bars = right.barh(names, [lost[n] for n in names], color=[GREY, RED, ORANGE])
     words = [f"{lost[n]:,.0f} USD\n{calls[n] / WORLDS:.0f} calls for nothing" for n in names]
     right.bar_label(bars, words, padding=3, fontsize=8)
-    right.set(title="A quarter's overspends, mean of ten worlds", xlabel="US dollars above expectation")
+    right.set(title="Overspends of a quarter", xlabel="US dollars above expectation, mean of ten worlds")
     right.set_xlim(0, 1.7 * max(*lost.values(), 1))
     right.grid(axis="y", visible=False)
     right.invert_yaxis()

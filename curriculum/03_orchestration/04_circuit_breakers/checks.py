@@ -1326,7 +1326,7 @@ def twelve_weeks_later(lab: Lab) -> Any:
     cost.legend()
     late.bar(weeks - 0.2, [d["late_neighbours"] for d in naive], 0.4, color=RED)
     late.bar(weeks + 0.2, [d["late_neighbours"] for d in mine], 0.4, color=BLUE)
-    late.set(xlabel="week", ylabel="late runs of DAGs that call no service")
+    late.set(xlabel="week", ylabel="late runs of DAGs without a call")
     late.set_title("Neighbours that were late")
     late.axhline(0, color=GREY, lw=0.8)
     plt.close(figure)  # the notebook shows what is returned, and would show an open figure a second time

@@ -491,35 +491,43 @@ def damaged(lab: Lab, name: str, length: int) -> Damage:
         leaves_empty = move(moved[3], empty, days[1])
         beyond = move(moved[4], days[0], days[9])
         histories += [out_of, into, within, leaves_empty, beyond]
+        # The clock of the source goes wrong: the version that stands bears the earliest time.
+        clock = next(h for h in histories if len(h) > 1 and h[-1]["ordered_on"] in inside)
+        clock[-1] = {**clock[-1], "event_at": clock[0]["event_at"] - timedelta(days=2)}
         # Landed over three days, older versions at times after newer ones, some records twice.
         files = 5
         deck: list[list[Record]] = [[] for _ in range(files)]
+        twice = (into, within)  # the version that stands came in two files, and the first of them has brought it
         for i, h in enumerate(histories):
             places = sorted(int(p) for p in rng.integers(0, files, size=len(h)))
             for r, p in zip(h, places[::-1] if i % 3 == 0 else places, strict=True):
+                if r is h[-1] and any(h is t for t in twice):
+                    continue
                 deck[p].append(r)
                 if rng.random() < 0.2:
                     deck[int(rng.integers(0, files))].append(r)
-        for h in (into, within):  # the version that stands came twice: the first file has brought it
-            once, again = (int(p) for p in rng.choice(files, size=2, replace=False))
-            deck[once].append(h[-1])
-            deck[again].append(h[-1])
         names = _landing(rng, files, datetime(2026, 6, 18))
+        # One file is late: another, whose name is later, lands before it.
+        late, early = sorted(int(p) for p in rng.choice(files, size=2, replace=False))
+        names[late], names[early] = (names[late][0], names[early][1]), (names[early][0], names[late][1])
+        for h in twice:
+            deck[late].append(h[-1])
+            deck[early].append(h[-1])
         landed = tuple(
             Batch(*n, tuple(d[i] for i in rng.permutation(len(d)))) for n, d in zip(names, deck, strict=True)
         )
         books = Books()
         archived = [{**h[0], "ordered_on": d} for h, d in zip(plain[30:], [*days[:3], *days[7:]], strict=True)]
         books.load(Batch(*_landing(rng, 1, datetime(2026, 3, 1))[0], tuple(archived)))
-        for b in landed:
+        for b in sorted(landed, key=lambda b: b.landed_at):
             books.load(b)
         # By hand, outside the range: what backfill must leave alone.
         for d in (days[2], days[7]):
             day = books.daily[d]
             books.daily[d] = (d, day[1], day[2] + 1, day[3] - Decimal("12.50"), day[4])
-        order = archived[-1]["order_id"]
-        row = books.orders[order]
-        books.orders[order] = (*row[:7], row[7] + 7, *row[8:])
+        for order in (archived[-1]["order_id"], out_of[-1]["order_id"]):
+            row = books.orders[order]
+            books.orders[order] = (*row[:7], row[7] + 7, *row[8:])
         return Damage(landed, _damage(books, histories, out_of, set(inside), rng), books.state(), first, last)
 
     return _cached(lab, name, make)
@@ -1524,9 +1532,9 @@ def twelve_weeks_later(lab: Lab) -> Any:
     ax.set_ylabel("days' sums off by, USD")
     worst = max(yours)
     ax.set_title(
-        f"{_n(kills, 'kill')} later your daily sums are "
-        + ("right to the cent" if worst == 0 else f"off by {worst:,.0f} USD")
-        + f"; appending is off by {naive[-1]:,.0f}"
+        f"After {_n(kills, 'kill')} your sums are "
+        + ("right to the cent" if worst == 0 else f"off by {worst:,.0f}")
+        + f", appending is off by {naive[-1]:,.0f}"
     )
     ax.yaxis.set_major_formatter("{x:,.0f}")
     ax.legend()
