@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import json
 import secrets
-import time
 from collections.abc import Callable
 from queue import Empty
 from typing import Any
@@ -19,6 +18,7 @@ from jupyter_client.blocking import BlockingKernelClient
 
 from grader.judge import JudgeProcess
 from grader.kernels import Room
+from grader.stopwatch import Stopwatch
 from workshop import codec
 from workshop.checks import CheckFailed, LearnerError
 from workshop.world import WorldFiles
@@ -34,18 +34,19 @@ class KernelCarrier:
     """Sends commands to one kernel. ``interrupt`` asks it to stop what it does, ``alive`` says whether it lives."""
 
     def __init__(
-        self, connection: dict[str, Any], room: Room, interrupt: Callable[[], None], alive: Callable[[], bool]
+        self, connection: dict[str, Any], pid: int, room: Room, interrupt: Callable[[], None], alive: Callable[[], bool]
     ) -> None:
         self.judge = JudgeProcess()
         self._room = room
         self._interrupt = interrupt
         self._alive = alive
         self._client: BlockingKernelClient | None = None
-        self.connect(connection)
+        self.connect(connection, pid)
 
-    def connect(self, connection: dict[str, Any]) -> None:
-        """Connects to a kernel (again, after a restart)."""
+    def connect(self, connection: dict[str, Any], pid: int) -> None:
+        """Connects to a kernel, the process ``pid`` (again, after a restart)."""
         self.disconnect()
+        self._pid = pid
         client = BlockingKernelClient()
         client.load_connection_info(connection)
         client.start_channels(iopub=False, hb=False, control=False)
@@ -71,10 +72,10 @@ class KernelCarrier:
         nonce = secrets.token_hex(8)
         code = f"from workshop.remote import serve as _serve; _serve({nonce!r}, {command!r}); del _serve"
         request_id = self._client.execute(code, silent=True, store_history=False, allow_stdin=True, stop_on_error=False)
-        deadline = time.monotonic() + timeout_s
+        watch = Stopwatch(self._pid, timeout_s)
         answer: str | None = None
         for _ in range(MAX_REQUESTS):
-            kind, message = self._next(request_id, deadline)
+            kind, message = self._next(request_id, watch)
             if kind == "late":
                 return self._give_up(request_id, timeout_s)
             if kind == "reply":
@@ -101,13 +102,13 @@ class KernelCarrier:
             f"Your code asked more than {MAX_REQUESTS:,} things of the database: is there an endless loop?"
         )
 
-    def _next(self, request_id: str, deadline: float) -> tuple[str, dict[str, Any]]:
+    def _next(self, request_id: str, watch: Stopwatch) -> tuple[str, dict[str, Any]]:
         """The next message that belongs to the command: ("input", m), ("reply", m) or ("late", {})."""
         poller = zmq.Poller()
         channels = {"input": self._client.stdin_channel, "reply": self._client.shell_channel}
         for channel in channels.values():
             poller.register(channel.socket, zmq.POLLIN)
-        while time.monotonic() < deadline:
+        while not watch.is_over:
             ready = dict(poller.poll(200))
             if not ready and not self._alive():
                 raise KernelDied
@@ -138,9 +139,9 @@ class KernelCarrier:
     def _abandon(self, request_id: str) -> None:
         """Interrupts the command and waits a little for its end; a kernel that does not end it counts as dead."""
         self._interrupt()
-        deadline = time.monotonic() + 5
+        watch = Stopwatch(self._pid, 5)
         while True:
-            kind, _ = self._next(request_id, deadline)
+            kind, _ = self._next(request_id, watch)
             if kind == "reply":
                 return
             if kind == "late":

@@ -190,9 +190,9 @@ class GradingClient(PapermillNotebookClient):
         self.watchdog = Watchdog(pid, self.limits)
         connection = self.km.get_connection_info()
         if self.carrier is None:
-            self.carrier = KernelCarrier(connection, self.execution.room, self._interrupt, self._alive)
+            self.carrier = KernelCarrier(connection, pid, self.execution.room, self._interrupt, self._alive)
         else:
-            self.carrier.connect(connection)
+            self.carrier.connect(connection, pid)
 
     def _interrupt(self) -> None:
         self.watchdog.trip("a check's call did not come back")

@@ -11,12 +11,14 @@ import subprocess
 import sys
 from typing import Any
 
+from grader.stopwatch import Stopwatch
 from workshop import codec
 from workshop.checks import CheckFailed
 from workshop.errors import WorkshopError
 from workshop.table import Table
 
 ANSWER_S = 30.0
+LOOK_EVERY_S = 1.0
 
 
 class JudgeProcess:
@@ -98,10 +100,11 @@ class JudgeProcess:
     def _read_line(self) -> bytes:
         pipe = self._process.stdout.fileno()
         parts = [self._buffer]
+        watch = Stopwatch(self._process.pid, ANSWER_S)
         while b"\n" not in parts[-1]:
-            ready, _, _ = select.select([pipe], [], [], ANSWER_S)
-            if not ready:
-                raise TimeoutError
+            while not select.select([pipe], [], [], LOOK_EVERY_S)[0]:
+                if watch.is_over:
+                    raise TimeoutError
             chunk = os.read(pipe, 1 << 20)
             if not chunk:
                 raise EOFError

@@ -28,6 +28,7 @@ from jupyter_client.provisioning import LocalProvisioner
 from traitlets import Dict, Unicode
 
 from grader.limits import Limits
+from grader.stopwatch import Stopwatch
 from workshop.lab import GRADED_WORLD, WORLDS_VARIABLE
 from workshop.paths import home
 from workshop.world import WorldFiles
@@ -158,7 +159,7 @@ class Watchdog:
         self.limits = limits
         self.reason: str | None = None
         self._pid = pid
-        self._deadline: float | None = None
+        self._cell: Stopwatch | None = None
         self._interrupted_at: float | None = None
         self._tripped_at = 0.0
         self._stop = threading.Event()
@@ -172,12 +173,12 @@ class Watchdog:
         with self._lock:
             self.reason = None
             self._interrupted_at = None
-            self._deadline = time.monotonic() + seconds
+            self._cell = Stopwatch(self._pid, seconds)
 
     def end(self) -> str | None:
         """It has ended; why it was interrupted, if it was."""
         with self._lock:
-            self._deadline = None
+            self._cell = None
             self._interrupted_at = None
             return self.reason
 
@@ -210,7 +211,8 @@ class Watchdog:
     def _watch(self) -> None:
         while not self._stop.wait(LOOK_EVERY_S):
             now = time.monotonic()
-            if self._deadline is not None and now > self._deadline:
+            cell = self._cell
+            if cell is not None and cell.is_over:
                 self.trip(f"it ran longer than {self.limits.cell_s:.0f} seconds: is there an endless loop?")
             if self._memory() > self.limits.memory_bytes:
                 self.trip(f"it used more than {self.limits.memory_bytes / 2**30:.1f} GB of memory")
