@@ -231,7 +231,8 @@ class Watchdog:
         total = 0
         for process in self._tree():
             with contextlib.suppress(psutil.Error):
-                total += process.memory_info().rss
+                memory = process.memory_info()
+                total += memory.rss - getattr(memory, "shared", 0)  # what it shares with others is not its own
         return total
 
     def _signal(self, number: int) -> None:

@@ -224,10 +224,11 @@ lab.check("a")
 #
 # **Judged** (3 points): with a call every three seconds, each breaker refuses at most 0.5% of the calls of a healthy hour, at
 # least 80% of 40 minutes in which answers take 25 times their usual time, and none later than ten minutes after that (1). On
-# three simulated days with outages of geocoding and others, in the shared pool, DAGs that call no service are late no more
-# often than without the outage, give or take two runs (0.5). On the same days, with breakers set by us, your fallbacks use an
-# answer that is older than its caller allows at most a handful of times (0.5), and cost at most a third of the way from the
-# best that the tables allow to the cheapest fallback that is the same for everybody (1).
+# four simulated days on which geocoding hangs for an hour or two, with your breakers, DAGs of the shared pool that call no
+# service are late no more often than without the outage, give or take two runs (0.5). On three days with outages of
+# geocoding and others, with breakers set by us, your fallbacks use an answer that is older than its caller allows at most a
+# handful of times (0.5), and cost at most a third of the way from the best that the tables allow to the cheapest fallback
+# that is the same for everybody (1).
 
 
 # %% tags=["task-b"]
