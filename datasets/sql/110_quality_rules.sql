@@ -25,7 +25,7 @@ select
   case kind when 'varies' then case when u(x, 1) < 0.5 then 'before' else 'after' end else kind end as lands,
   case
     when kind = 'after' then round(60 + 40 * u(x, 2), 1)
-    when kind = 'varies' and u(x, 1) >= 0.5 then round(3 + 15 * u(x, 2), 1)
+    when kind = 'varies' and u(x, 1) >= 0.5 then round(0.5 + 17 * u(x, 2) * u(x, 2), 1)
     else 0
   end::decimal(5, 1) as missing_at_ingestion_pct
 from drawn
@@ -44,12 +44,12 @@ from (values
   ('R04', 'amount is positive', 'row', ['orders'], 10.0, true),
   ('R05', 'not ordered after it landed', 'row', ['orders'], 6.0, true),
   ('R06', 'country is one of the eleven', 'row', ['orders', 'countries'], 4.0, true),
-  ('R07', 'customer is known', 'row', ['orders', 'customers'], 8.0, false),
+  ('R07', 'customer is known', 'row', ['customers', 'orders'], 8.0, false),
   ('R08', 'all products are known', 'row', ['orders', 'products'], 8.0, false),
-  ('R09', 'promotion was valid that day', 'row', ['orders', 'promotions'], 4.0, false),
+  ('R09', 'promotion was valid that day', 'row', ['promotions', 'orders'], 4.0, false),
   ('R10', 'seller is active', 'row', ['orders', 'sellers'], 7.0, false),
   ('R11', 'paid amount equals the total', 'row', ['orders', 'payments'], 12.0, false),
-  ('R12', 'paid in the currency of the order', 'row', ['orders', 'payments'], 12.0, false),
+  ('R12', 'paid in the currency of the order', 'row', ['payments', 'orders'], 12.0, false),
   ('R13', 'amount is usual for this customer', 'row', ['orders', 'customers'], 5.0, false),
   ('R14', 'delivery note has no odd characters', 'row', ['orders'], 2.0, false),
   ('R15', 'as many rows as the manifest says', 'file', ['orders', 'manifest'], 4.0, true),

@@ -34,6 +34,20 @@ def place(con):
 # +             'transformation' as stage,
 
 
+# %% [a] wrong one_input_of_two fails=earliest_stage says="rules"
+# Only one of a rule's inputs is looked up.
+#
+# -           from (select rule_id, unnest(inputs) as source from ops.dq_rules) i
+# +           from (select rule_id, inputs[-1] as source from ops.dq_rules) i
+
+
+# %% [a] wrong few_missing_will_do fails=earliest_stage says="before an input has landed"
+# Early where hardly anything is missing: a twentieth of the good rows would be flagged every hour.
+#
+# -             bool_and(s.lands <> 'after') as is_early
+# +             max(s.missing_at_ingestion_pct) < 5 as is_early
+
+
 # %% [a] wrong block_for_a_row fails=cheapest_actions says="actions cost"
 # Whatever is grave enough to hold a row holds the whole file.
 #

@@ -53,7 +53,7 @@ MISCONCEPTIONS = {
 
 STAGES = ("ingestion", "transformation")
 COLUMNS = ("rule_id", "stage", "action", "severity")
-SHARE_OF_GAP = 0.10
+SHARE_OF_GAP = 0.05
 WORLDS = 4
 CELLS_PER_ROW = {"ingestion": 14, "transformation": 8}
 ROWS = 360

@@ -64,7 +64,7 @@ lab.con.sql("select * from ops.dq_results order by day_on desc, rule_id limit 3"
 #
 # **Judged** on this company and on four others. The stage of every rule. And the cost of your actions over the 84 days after
 # today: *best* is the cheapest policy that knows the same history, *all* holds back everything at transformation (quarantine
-# for row rules, block for file rules); yours - best may be at most 10% of all - best.
+# for row rules, block for file rules); yours - best may be at most 5% of all - best.
 # %% tags=["task-a"]
 def place(con):
     """Stage, action and severity of each rule.
