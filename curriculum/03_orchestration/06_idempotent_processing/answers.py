@@ -1275,7 +1275,7 @@ def backfill(con, from_day, to_day):
     )
 
 
-# %% [b] wrong latest_by_event fails=range_is_right says="version"
+# %% [b] wrong latest_by_event fails=range_is_right says="After backfill"
 # The clock of the source decides which version stands.
 #
 # -               qualify row_number() over (partition by order_id order by version desc, landed_at) = 1
