@@ -134,8 +134,11 @@ def memory_of_a_kernel() -> None:
     from workshop.topics import syllabus
 
     print("Peak memory of a Jupyter kernel that runs the whole solved lab at the default scale (aim: under 1,000 MB)")
+    from pathlib import Path
+
     import nbformat
-    from nbclient import NotebookClient
+
+    from workshop.authoring import execute
 
     for item in (t for t in syllabus().topics if t.exists):
         nb = nbformat.read(item.notebook("solutions"), as_version=4)
@@ -144,7 +147,7 @@ def memory_of_a_kernel() -> None:
         )
         nb.cells.append(last)
         with tempfile.TemporaryDirectory() as folder:
-            NotebookClient(nb, timeout=300, kernel_name="python3").execute(cwd=folder)
+            nb = execute(nb, Path(folder))
         print(f"  {item.id}  {float(nb.cells[-1].outputs[0].text):.0f} MB")
 
 
