@@ -1,9 +1,11 @@
-"""python -m grader grade NOTEBOOK | cohort SUBMISSIONS | sample"""
+"""python -m grader grade NOTEBOOK | cohort SUBMISSIONS | export BOOK | sample"""
 
 from __future__ import annotations
 
 import json
+import os
 import sys
+import tempfile
 from pathlib import Path
 
 import click
@@ -12,6 +14,14 @@ import click
 sys.modules.setdefault("rfc3987_syntax", None)
 
 from workshop.command import run_command
+
+ISOLATION = click.option(
+    "--isolation",
+    type=click.Choice(["sandbox", "none"]),
+    default="sandbox",
+    show_default=True,
+    help="none: a notebook's code runs as your user and may read, change and send what you may. Only for your own work.",
+)
 
 
 @click.group()
@@ -36,33 +46,123 @@ def cli() -> None:
     default=None,
     help="Folder for result, feedback and executed notebook.",
 )
+@ISOLATION
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 def grade(
-    notebook: Path, learner: str, seed: str | None, expected: str | None, out: Path | None, as_json: bool
+    notebook: Path,
+    learner: str,
+    seed: str | None,
+    expected: str | None,
+    out: Path | None,
+    isolation: str,
+    as_json: bool,
 ) -> None:
     """Grades one NOTEBOOK. Exit code 0: graded; 1: it could not be graded; 2: wrong usage."""
-    from grader.grade import grade as run
-    from grader.result import to_json, to_text, write
+    from grader.cohort import grade_one
+    from grader.result import to_text, write
     from workshop.topics import topic
     from workshop.world import seed_from_hex
 
     if expected is not None:
         topic(expected)
-    graded = run(notebook, learner=learner, seed=seed_from_hex(seed) if seed is not None else None, expected=expected)
-    result = write(graded, out) if out else to_json(graded)
+    chosen = seed_from_hex(seed) if seed is not None else None
+    outcome = grade_one(notebook, seed=chosen, expected=expected, isolation=isolation)
+    result = outcome.result | {"learner": learner}
+    if out:
+        write(result, outcome.executed, out)
     click.echo(json.dumps(result, indent=1, ensure_ascii=False) if as_json else to_text(result))
-    if not graded.gradable:
+    if not result["gradable"]:
         raise SystemExit(1)
 
 
 @cli.command()
 @click.argument("submissions", type=click.Path(path_type=Path))
-@click.option("--out", type=click.Path(path_type=Path, file_okay=False), required=True, help="Folder for the results.")
-def cohort(submissions: Path, out: Path) -> None:
-    """Grades all of SUBMISSIONS, laid out as <learner>/<module>/<topic>.ipynb, one after the other."""
-    from grader.cohort import grade_folder
+@click.option("--out", "book", type=click.Path(path_type=Path), required=True, help="The gradebook, a DuckDB file.")
+@click.option("--jobs", type=click.IntRange(min=1), default=None, help="How many run at once; default: one a core.")
+@click.option("--dask", default=None, metavar="ADDRESS", help="A Dask scheduler whose workers run them instead.")
+@click.option("--only", default="", metavar="IDS", help="Topics, such as 3.4,3.6; default: all.")
+@click.option(
+    "--secret",
+    type=click.Path(path_type=Path),
+    default=None,
+    help="File with the course's secret, 32 random bytes or more; default: one of your own, made on first use.",
+)
+@click.option("--regrade", is_flag=True, help="Grade also what the book knows.")
+@click.option(
+    "--pattern",
+    default=None,
+    help="How paths below SUBMISSIONS are made; default: {learner}/{module}/{topic}.ipynb. Also {id}, {attempt}, "
+    "{submitted} and *.",
+)
+@click.option("--course", type=click.Path(path_type=Path), default=None, help="YAML file with deadlines and seeds.")
+@ISOLATION
+@click.option(
+    "--pages",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=None,
+    help="Folder for feedback; default: BOOK.pages.",
+)
+def cohort(
+    submissions: Path,
+    book: Path,
+    jobs: int | None,
+    dask: str | None,
+    only: str,
+    secret: Path | None,
+    regrade: bool,
+    pattern: str | None,
+    course: Path | None,
+    isolation: str,
+    pages: Path | None,
+) -> None:
+    """Grades all of SUBMISSIONS into a gradebook. What is in the book is not graded again, so that the same command goes
+    on where it was stopped. Exit code 0: done; 1: the machine failed; 2: wrong usage; 130: stopped."""
+    from grader.cohort import grade_cohort
+    from workshop.topics import topic
 
-    grade_folder(submissions, out)
+    try:
+        summary = grade_cohort(
+            submissions,
+            book,
+            jobs=jobs,
+            dask=dask,
+            only=tuple(topic(name.strip()).id for name in only.split(",") if name.strip()),
+            secret=secret,
+            regrade=regrade,
+            pattern=pattern,
+            course=course,
+            isolation=isolation,
+            pages=pages,
+        )
+    except KeyboardInterrupt:
+        click.echo("Nothing is lost: run the same command again and it goes on from there.", err=True)
+        raise
+    click.echo(summary.text())
+    if summary.interrupted:
+        raise SystemExit(130)
+
+
+@cli.command()
+@click.argument("book", type=click.Path(path_type=Path))
+@click.option("--format", "kind", type=click.Choice(["csv", "json"]), required=True)
+@click.option(
+    "--out", type=click.Path(path_type=Path, dir_okay=False), default=None, help="File; default: standard output."
+)
+def export(book: Path, kind: str, out: Path | None) -> None:
+    """Writes the marks of a gradebook for other programs."""
+    from grader.export import export as run
+
+    if out is None:
+        run(book, kind, sys.stdout)
+        return
+    handle, partial = tempfile.mkstemp(dir=out.parent, prefix=".export-")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8", newline="") as file:
+            run(book, kind, file)
+        os.replace(partial, out)
+    except BaseException:
+        os.unlink(partial)
+        raise
 
 
 @cli.command()

@@ -14,11 +14,11 @@ from queue import Empty
 from typing import Any
 
 import zmq
-from jupyter_client.blocking import BlockingKernelClient
 
 from grader.judge import JudgeProcess
 from grader.kernels import Room
 from grader.stopwatch import Stopwatch
+from grader.wire import QuickBlockingClient, StrictSession, limited
 from workshop import codec
 from workshop.checks import CheckFailed, LearnerError
 from workshop.world import WorldFiles
@@ -36,26 +36,27 @@ class KernelCarrier:
     def __init__(
         self, connection: dict[str, Any], pid: int, room: Room, interrupt: Callable[[], None], alive: Callable[[], bool]
     ) -> None:
-        self.judge = JudgeProcess()
+        self.judge = JudgeProcess(room)
         self._room = room
         self._interrupt = interrupt
         self._alive = alive
-        self._client: BlockingKernelClient | None = None
+        self._client: QuickBlockingClient | None = None
         self.connect(connection, pid)
 
     def connect(self, connection: dict[str, Any], pid: int) -> None:
         """Connects to a kernel, the process ``pid`` (again, after a restart)."""
         self.disconnect()
         self._pid = pid
-        client = BlockingKernelClient()
+        client = QuickBlockingClient(context=limited(zmq.Context()), session=StrictSession())
         client.load_connection_info(connection)
-        client.start_channels(iopub=False, hb=False, control=False)
+        client.start_channels(iopub=False, control=False)
         self._client = client
 
     def disconnect(self) -> None:
         """Drops the connection to the kernel."""
         if self._client is not None:
             self._client.stop_channels()
+            self._client.context.destroy(linger=0)
             self._client = None
 
     def close(self) -> None:
@@ -63,9 +64,9 @@ class KernelCarrier:
         self.disconnect()
         self.judge.stop()
 
-    def offer(self, files: WorldFiles) -> None:
-        """Makes a world available in the kernel's folder of worlds."""
-        self._room.offer(files)
+    def offer(self, files: WorldFiles) -> str:
+        """Makes a world available to kernel and judge; returns the path that they see."""
+        return self._room.offer(files)
 
     def send(self, command: str, answer_request: Callable[[str], str], timeout_s: float) -> str:
         """See workshop.trusted.Carrier.send. Raises KernelDied when the kernel is gone."""

@@ -22,6 +22,7 @@ from grader.carrier import KernelCarrier, KernelDied
 from grader.findings import Finding
 from grader.kernels import KERNEL_NAME, Room, Watchdog
 from grader.limits import Limits
+from grader.wire import KernelMisbehaved
 from workshop.authoring import tags
 
 Probe = Callable[[KernelCarrier, str], None]
@@ -31,7 +32,8 @@ START_S = 60
 @dataclass
 class Execution:
     """What the engine is asked to do and what it found. ``probes``: task letters by the index of the cell after which
-    they are judged; ``probe(carrier, letter)`` judges one; ``lost(letter)`` says that no kernel was left to judge it."""
+    they are judged; ``probe(carrier, letter)`` judges one; ``lost(letter)`` says that no kernel was left to judge it.
+    ``died``: how often a kernel or judge ended by itself."""
 
     room: Room
     limits: Limits
@@ -39,6 +41,7 @@ class Execution:
     probe: Probe
     lost: Callable[[str, str], None]
     findings: list[Finding] = field(default_factory=list)
+    died: int = 0
     notebook: NotebookNode | None = None
 
 
@@ -100,6 +103,7 @@ class GradingClient(PapermillNotebookClient):
             if self.watchdog:
                 self.watchdog.close()
             if self.carrier:
+                self.execution.died += self.carrier.judge.died
                 self.carrier.close()
 
     def wait_for_reply(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
@@ -125,6 +129,9 @@ class GradingClient(PapermillNotebookClient):
         except CellExecutionError as error:
             if not replay and "raises-exception" not in tags(cell):
                 self._note(index, "cell_failed", f"Cell {index + 1} raised {_short(error)}.", "note")
+        except KernelMisbehaved as error:
+            alive = False
+            self.watchdog.reason = str(error)
         except (DeadKernelError, CellTimeoutError, RuntimeError):
             alive = False
         finally:
@@ -137,6 +144,7 @@ class GradingClient(PapermillNotebookClient):
             self._note(index, "kernel_died", f"The kernel died in cell {index + 1}.")
         if not alive:
             self.killers.add(index)
+            self.execution.died += not reason
         return alive
 
     def _executed(self, *, execute_reply: dict[str, Any], **_: Any) -> None:
@@ -168,6 +176,7 @@ class GradingClient(PapermillNotebookClient):
             try:
                 self.execution.probe(self.carrier, letter)
             except KernelDied:
+                self.execution.died += 1
                 if letter not in self.tried_again:
                     # Perhaps an earlier cell had doomed it (a thread, a timer): once more in a fresh kernel.
                     self.tried_again.add(letter)
@@ -186,9 +195,9 @@ class GradingClient(PapermillNotebookClient):
     # -- the kernel's life -------------------------------------------------------------------------------------------
 
     def _attach(self) -> None:
-        pid = self.km.provisioner.pid
-        self.watchdog = Watchdog(pid, self.limits)
-        connection = self.km.get_connection_info()
+        process = self.km.provisioner.process
+        self.watchdog = Watchdog(process, self.limits, self.execution.room.warm.isolated)
+        connection, pid = self.km.get_connection_info(), process.pid
         if self.carrier is None:
             self.carrier = KernelCarrier(connection, pid, self.execution.room, self._interrupt, self._alive)
         else:

@@ -5,9 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import logging
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import nbformat
 import papermill
@@ -17,15 +15,16 @@ from grader import validate
 from grader.carrier import KernelCarrier
 from grader.engine import Execution
 from grader.findings import Finding, Refused
+from grader.job import Job
 from grader.kernels import room
-from grader.limits import Limits
+from grader.outputs import tame
 from grader.reproduce import Reproduction, reproduce
 from grader.reproduce import finding as reproduction_finding
+from grader.sandbox import Warm
 from workshop import trusted
 from workshop.authoring import tags
 from workshop.checks import ERROR, CheckResult, run_check
-from workshop.errors import WorkshopError
-from workshop.topics import Checks, load_checks, syllabus
+from workshop.topics import Checks, load_checks
 from workshop.world import ensure_world, generator_version, opaque_name
 
 # papermill does not see that WORLD and SCALE are assigned together, and would say so at each run.
@@ -34,9 +33,9 @@ logging.getLogger("papermill").setLevel(logging.ERROR)
 
 @dataclass
 class Graded:
-    """The result of one submission; ``notebook`` is the executed one (None when it was refused)."""
+    """The result of one submission; ``notebook`` is the executed one (None when it was refused). ``died``: a kernel or a
+    judge ended by itself, which may be the submission's doing or an accident."""
 
-    learner: str
     topic: str | None
     title: str | None
     digest: str
@@ -50,56 +49,32 @@ class Graded:
     findings: list[Finding] = field(default_factory=list)
     results: list[CheckResult] = field(default_factory=list)
     notebook: nbformat.NotebookNode | None = None
+    died: bool = False
 
 
-def grade(
-    path: Path,
-    *,
-    learner: str = "",
-    seed: bytes | None = None,
-    expected: str | None = None,
-    limits: Limits | None = None,
-    scale: float | None = None,
-) -> Graded:
-    """Grades one notebook file. Whatever a learner hands in ends in a Graded; raises WorkshopError only for what is wrong
-    on this side (a file that cannot be opened, a full disk)."""
-    limits = limits or Limits()
-    data = _bytes(path, limits)
-    digest = hashlib.sha256(data).hexdigest()
+def grade(job: Job, warm: Warm) -> Graded:
+    """Grades one notebook, in this process: for one that does nothing else (see grader.runner). Whatever a learner hands in
+    ends in a Graded; raises WorkshopError only for what is wrong on this side, such as a full disk, and ServerGone when
+    there are no kernels to be had."""
+    digest = hashlib.sha256(job.notebook).hexdigest()
     try:
-        submission = validate.read(data, limits, expected)
+        submission = validate.read(job.notebook, job.limits, job.topic or None)
     except Refused as refusal:
-        return Graded(learner, expected, None, digest, findings=[refusal.finding])
+        return Graded(job.topic or None, None, digest, findings=[refusal.finding])
     item = submission.topic
-    if seed is None:
-        from grader.certify import certified_seed
-
-        seed = certified_seed(item, scale)
-    graded = Graded(learner, item.id, item.title, digest, gradable=True, findings=submission.findings)
-    # The clean run on the learner's own seed and the run that counts have a kernel each: side by side on two cores.
-    with ThreadPoolExecutor(1) as pool:
-        clean = pool.submit(reproduce, submission, limits)
-        _execute(submission, graded, seed, scale or syllabus().course["grading_scale"], limits)
-        graded.reproduction = clean.result()
+    graded = Graded(item.id, item.title, digest, gradable=True, findings=submission.findings)
+    graded.reproduction = reproduce(submission, job.limits, warm)
+    _execute(submission, graded, job, warm)
     graded.findings.append(reproduction_finding(graded.reproduction))
     graded.points = sum(r.points for r in graded.results)
     return graded
 
 
-def _bytes(path: Path, limits: Limits) -> bytes:
-    try:
-        with open(path, "rb") as handle:
-            return handle.read(limits.notebook_bytes + 1)
-    except FileNotFoundError:
-        raise WorkshopError(f"There is no file {path}.") from None
-    except OSError as error:
-        raise WorkshopError(f"{path} cannot be read: {error.strerror}.") from None
-
-
-def _execute(submission: validate.Submission, graded: Graded, seed: bytes, scale: float, limits: Limits) -> None:
+def _execute(submission: validate.Submission, graded: Graded, job: Job, warm: Warm) -> None:
+    seed, limits = job.seed, job.limits
     item = submission.topic
     checks = load_checks(item)
-    files = ensure_world(opaque_name(seed), seed, scale, checks.subjects)
+    files = ensure_world(opaque_name(seed), seed, job.scale, checks.subjects)
     graded.world, graded.scale, graded.generator = files.name, files.scale, generator_version()
     graded.max_points = sum(c.points for c in checks.checks)
     found: dict[str, list[CheckResult]] = {}
@@ -122,7 +97,7 @@ def _execute(submission: validate.Submission, graded: Graded, seed: bytes, scale
     for cell in nb.cells:
         if cell.cell_type == "code":
             cell.outputs, cell.execution_count = [], None
-    with room(limits) as place:
+    with room(warm, limits) as place:
         place.offer(files)
         execution = Execution(place, limits, dict(submission.probes), probe, lost)
         try:
@@ -141,12 +116,14 @@ def _execute(submission: validate.Submission, graded: Graded, seed: bytes, scale
             for lab in labs:
                 lab.close()
     graded.findings += execution.findings
+    graded.died = bool(execution.died) or graded.reproduction.died
     for task in item.tasks:
         lost(task.letter, "This was not judged: the notebook did not get that far.")
         graded.results += found[task.letter]
     graded.notebook = execution.notebook
     for cell in graded.notebook.cells:
         cell.metadata = {"tags": tags(cell)}
+    tame(graded.notebook)
 
 
 def _lost(checks: Checks, letter: str, index: int, why: str) -> CheckResult:

@@ -5,12 +5,11 @@ Same interface as workshop.judged.Judge. The process knows neither truth nor gra
 
 from __future__ import annotations
 
-import os
-import select
-import subprocess
-import sys
+import socket
 from typing import Any
 
+from grader.forked import Forked, ServerGone, is_there
+from grader.kernels import Room
 from grader.stopwatch import Stopwatch
 from workshop import codec
 from workshop.checks import CheckFailed
@@ -19,14 +18,19 @@ from workshop.table import Table
 
 ANSWER_S = 30.0
 LOOK_EVERY_S = 1.0
+MAX_ANSWER_BYTES = 4 * codec.MAX_BYTES
 
 
 class JudgeProcess:
-    """Starts the process when it is first asked; after a time-out it is replaced, and its databases are gone."""
+    """Starts the process, behind walls like a kernel's, when it is first asked; after a time-out it is replaced, and its
+    databases are gone."""
 
-    def __init__(self) -> None:
-        self._process: subprocess.Popen[bytes] | None = None
+    def __init__(self, room: Room) -> None:
+        self._room = room
+        self._process: Forked | None = None
+        self._line: socket.socket | None = None
         self._buffer = b""
+        self.died = 0  # how often it ended by itself
 
     def open(self, setup: list[str], tables: dict[str, Table], profile: bool = False, world: str | None = None) -> str:
         """See workshop.judged.Judge.open."""
@@ -64,31 +68,30 @@ class JudgeProcess:
         """Ends the process."""
         if self._process is not None:
             self._process.kill()
-            self._process.communicate()
-            self._process = None
+            self._process.close()
+            self._line.close()
+            self._process = self._line = None
             self._buffer = b""
 
-    def _start(self) -> subprocess.Popen[bytes]:
-        env = {k: os.environ[k] for k in ("PATH", "HOME", "LANG", "TMPDIR") if k in os.environ}
-        return subprocess.Popen(
-            [sys.executable, "-m", "workshop.judged"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            env={**env, "TZ": "UTC", "GX_ANALYTICS_ENABLED": "false"},
-        )
+    def _start(self) -> None:
+        self._line, theirs = socket.socketpair()
+        with theirs:
+            self._process = Forked(self._room.warm.socket, {**self._room.request(), "kind": "judge"}, [theirs.fileno()])
 
     def _ask(self, what: str, *args: Any) -> Any:
         if self._process is None:
-            self._process = self._start()
+            self._start()
         line = codec.dumps({"do": what, "args": list(args)}).replace("\n", " ") + "\n"
         try:
-            self._process.stdin.write(line.encode())
-            self._process.stdin.flush()
+            self._line.settimeout(ANSWER_S)
+            self._line.sendall(line.encode())
             answer = codec.loads(self._read_line())
-        except (BrokenPipeError, EOFError, TimeoutError, codec.CodecError) as error:
-            self.stop()
+        except (OSError, EOFError, codec.CodecError) as error:
             slow = isinstance(error, TimeoutError)
+            self.died += not slow
+            self.stop()
+            if not is_there(self._room.warm.socket):
+                raise ServerGone("the sandbox ended while a database was in use") from error
             said = f"took longer than {ANSWER_S:.0f} seconds" if slow else "used too much memory or broke the database"
             raise CheckFailed(f"What your code asked the database to do {said}.") from error
         if "failed" in answer:
@@ -98,16 +101,22 @@ class JudgeProcess:
         return answer["value"]
 
     def _read_line(self) -> bytes:
-        pipe = self._process.stdout.fileno()
-        parts = [self._buffer]
+        """One line. Raises EOFError when the process has ended, TimeoutError when its time is over or it says too much."""
+        parts, size = [self._buffer], len(self._buffer)
         watch = Stopwatch(self._process.pid, ANSWER_S)
+        self._line.settimeout(LOOK_EVERY_S)
         while b"\n" not in parts[-1]:
-            while not select.select([pipe], [], [], LOOK_EVERY_S)[0]:
+            try:
+                chunk = self._line.recv(1 << 20)
+            except TimeoutError:
                 if watch.is_over:
-                    raise TimeoutError
-            chunk = os.read(pipe, 1 << 20)
+                    raise
+                continue
             if not chunk:
                 raise EOFError
             parts.append(chunk)
+            size += len(chunk)
+            if size > MAX_ANSWER_BYTES:
+                raise TimeoutError
         line, _, self._buffer = b"".join(parts).partition(b"\n")
         return line

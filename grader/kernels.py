@@ -1,20 +1,19 @@
 """Where a kernel comes from: the one seam between the grader and the process in which a learner's code runs.
 
-Today a kernel is a process of its own with a clean environment, a work folder, resource limits and a watchdog. papermill
-and nbval both reach it through an ordinary kernel spec, whose provisioner is the class below.
+A kernel is a fork of a warm process, behind walls of its own. papermill, nbval and any other Jupyter client reach it through
+an ordinary kernel spec, whose provisioner is the class below.
 """
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import os
-import resource
 import secrets
 import shutil
 import signal
-import sys
-import tempfile
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -22,112 +21,178 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+from jupyter_client.connect import KernelConnectionInfo
 from jupyter_client.kernelspec import KernelSpecManager
 from jupyter_client.manager import AsyncKernelManager
-from jupyter_client.provisioning import LocalProvisioner
+from jupyter_client.provisioning import KernelProvisionerBase
 from traitlets import Dict, Unicode
 
+from grader.forked import Forked
+from grader.inside.isolate import WORK, WORLDS
+from grader.inside.kernel import CHANNELS
 from grader.limits import Limits
+from grader.sandbox import Warm
 from grader.stopwatch import Stopwatch
+from grader.wire import guard
 from workshop.lab import GRADED_WORLD, WORLDS_VARIABLE
-from workshop.paths import home
 from workshop.world import WorldFiles
 
 KERNEL_NAME = "kestrel-graded"
 GRACE_S = 3.0
 DRAIN_S = 30.0
 LOOK_EVERY_S = 0.2
+BACKLOG = 16
 
 
-class LimitedProvisioner(LocalProvisioner):
-    """Starts a kernel with the environment and the work folder of its kernel spec, and nothing else of the grader's."""
+class WarmProvisioner(KernelProvisionerBase):
+    """Asks a fork server for a kernel. Configured by the kernel spec: where the server is, and what the run may use."""
 
-    clean_env = Dict(help="The kernel's whole environment.").tag(config=True)
-    work = Unicode(help="Its working folder.").tag(config=True)
+    server = Unicode(help="The fork server's socket.").tag(config=True)
+    room = Unicode(help="The run's private folder, where the connection's sockets are made.").tag(config=True)
+    request = Dict(help="What the server is asked for, but for the connection's key.").tag(config=True)
+    seconds = Unicode(help="Seconds after which nothing is read from the kernel any more.").tag(config=True)
+
+    process: Forked | None = None
+
+    @property
+    def has_process(self) -> bool:
+        """See KernelProvisionerBase."""
+        return self.process is not None
+
+    @property
+    def pid(self) -> int | None:
+        """The kernel's process id as seen from here."""
+        return self.process.pid if self.process else None
 
     async def pre_launch(self, **kwargs: Any) -> dict[str, Any]:
-        """Takes away the grader's environment."""
-        prepared = await super().pre_launch(**kwargs)
-        return prepared | {"env": dict(self.clean_env), "cwd": self.work}
+        """Has the manager speak over Unix sockets in the run's own folder, and read nothing unchecked."""
+        manager = self.parent
+        session = guard(manager)
+        session.deadline = time.monotonic() + float(self.seconds)
+        manager.transport = "ipc"
+        manager.ip = str(Path(self.room) / f"k{secrets.token_hex(3)}")
+        for number, name in enumerate(CHANNELS, 1):
+            setattr(manager, f"{name}_port", number)
+        self.connection_info = manager.get_connection_info()
+        return {**await super().pre_launch(**kwargs), "cmd": []}
 
+    async def launch_kernel(self, cmd: list[str], **kwargs: Any) -> KernelConnectionInfo:
+        """Makes the listening sockets and has a kernel forked that gets them."""
+        listeners = []
+        try:
+            for number in range(1, len(CHANNELS) + 1):
+                listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+                listeners.append(listener)
+                listener.bind(f"{self.connection_info['ip']}-{number}")
+                listener.listen(BACKLOG)
+            key = self.connection_info["key"]
+            request = {**self.request, "kind": "kernel", "key": key.decode() if isinstance(key, bytes) else key}
+            self.process = Forked(self.server, request, [s.fileno() for s in listeners])
+        finally:
+            for listener in listeners:
+                listener.close()
+        return self.connection_info
 
-# Limits are set by the kernel's process itself, before anything of the learner's is read: a function between fork and exec
-# is not safe in a process with threads, which the grader is.
-START = """
-import resource
-for what, value in {limits}:
-    resource.setrlimit(what, (value, value))
-del resource, what, value
-from ipykernel import kernelapp
-kernelapp.launch_new_instance()
-"""
+    async def poll(self) -> int | None:
+        """See KernelProvisionerBase."""
+        return self.process.poll() if self.process else 0
+
+    async def wait(self) -> int | None:
+        """See KernelProvisionerBase."""
+        while (code := await self.poll()) is None:
+            await asyncio.sleep(0.005)
+        self._let_go()
+        return code
+
+    async def send_signal(self, signum: int) -> None:
+        """See KernelProvisionerBase."""
+        if self.process:
+            self.process.send_signal(signum)
+
+    async def kill(self, restart: bool = False) -> None:
+        """Ends the kernel and all that runs in its namespaces."""
+        if self.process:
+            self.process.kill()
+
+    async def terminate(self, restart: bool = False) -> None:
+        """There is no polite way that a hostile kernel could refuse."""
+        await self.kill(restart)
+
+    async def cleanup(self, restart: bool = False) -> None:
+        """See KernelProvisionerBase."""
+        self._let_go()
+
+    def _let_go(self) -> None:
+        if self.process:
+            self.process.close()
+            self.process = None
 
 
 class Room:
-    """A work folder, a folder of worlds and a kernel spec for one run; gone when the run ends."""
+    """What one run has: a kernel spec, a private folder for its sockets, and a folder of worlds that its processes see."""
 
-    def __init__(self, root: Path, limits: Limits) -> None:
-        self.root = root
+    def __init__(self, warm: Warm, limits: Limits) -> None:
+        self.warm = warm
         self.limits = limits
-        self.work = root / "work"
-        self.worlds = root / "worlds"
-        self.work.mkdir()
-        self.worlds.mkdir()
-        spec = root / "jupyter" / "kernels" / KERNEL_NAME
+        self.name = secrets.token_hex(8)
+        self.root = Path(warm.rooms) / self.name
+        self._shown = Path(warm.runs) / self.name
+        self.worlds = self._shown / "worlds"
+        self.root.mkdir(mode=0o700)
+        self.worlds.mkdir(parents=True)
+        self._work = WORK if warm.isolated else str(self.root / "work")
+        self._seen_worlds = WORLDS if warm.isolated else str(self.worlds)
+        if not warm.isolated:
+            (self.root / "work").mkdir()
+        spec = self.root / "jupyter" / "kernels" / KERNEL_NAME
         spec.mkdir(parents=True)
         (spec / "kernel.json").write_text(json.dumps(self._spec()), encoding="utf-8")
 
-    def _spec(self) -> dict[str, Any]:
-        limits = [
-            (resource.RLIMIT_DATA, self.limits.memory_bytes),
-            (resource.RLIMIT_CPU, self.limits.cpu_s),
-            (resource.RLIMIT_FSIZE, self.limits.file_bytes),
-            (resource.RLIMIT_CORE, 0),
-        ]
-        # Where matplotlib keeps its list of fonts: making it anew costs a second or more in each kernel.
-        plots = home() / "matplotlib"
-        plots.mkdir(parents=True, exist_ok=True)
-        env = {
-            "PATH": os.environ.get("PATH", "/usr/bin:/bin"),
-            "HOME": str(self.work),
-            "TMPDIR": str(self.work),
-            "LANG": "C.UTF-8",
-            "TZ": "UTC",
-            "IPYTHONDIR": str(self.work / ".ipython"),
-            "MPLCONFIGDIR": str(plots),
-            "GX_ANALYTICS_ENABLED": "false",
-            WORLDS_VARIABLE: str(self.worlds),
-        }
+    def request(self) -> dict[str, Any]:
+        """What a fork server is asked for by any process of this run."""
+        temporary = "/tmp" if self.warm.isolated else self._work
         return {
-            "argv": [sys.executable, "-c", START.replace("{limits}", repr(limits)), "-f", "{connection_file}"],
-            "display_name": "Graded",
-            "language": "python",
-            "metadata": {
-                "kernel_provisioner": {
-                    "provisioner_name": "kestrel-limited",
-                    "config": {"clean_env": env, "work": str(self.work)},
-                }
+            "run": self.name,
+            "cwd": self._work,
+            "walls": self.limits.walls(),
+            "env": {
+                "HOME": self._work,
+                "TMPDIR": temporary,
+                "IPYTHONDIR": f"{self._work}/.ipython",
+                WORLDS_VARIABLE: self._seen_worlds,
             },
         }
+
+    def _spec(self) -> dict[str, Any]:
+        config = {
+            "server": self.warm.socket,
+            "room": str(self.root),
+            "request": self.request(),
+            "seconds": str(self.limits.notebook_s * 2),
+        }
+        return {
+            "argv": ["{connection_file}"],
+            "display_name": "Graded",
+            "language": "python",
+            "metadata": {"kernel_provisioner": {"provisioner_name": "kestrel-warm", "config": config}},
+        }
+
+    def specs(self) -> KernelSpecManager:
+        """Finds this room's kernel spec and no other."""
+        return KernelSpecManager(kernel_dirs=[str(self.root / "jupyter" / "kernels")])
 
     def environment(self) -> dict[str, str]:
         """What another process needs in its environment to find the kernel spec."""
         return {"JUPYTER_PATH": str(self.root / "jupyter")}
 
     def manager(self) -> AsyncKernelManager:
-        """A manager whose kernel is reached by sockets in the run's own folder, not by TCP ports."""
-        specs = KernelSpecManager(kernel_dirs=[str(self.root / "jupyter" / "kernels")])
-        name = secrets.token_hex(4)
-        return AsyncKernelManager(
-            kernel_name=KERNEL_NAME,
-            kernel_spec_manager=specs,
-            transport="ipc",
-            ip=str(self.root / f"zmq-{name}"),
-            connection_file=str(self.root / f"kernel-{name}.json"),
-        )
+        """A manager for a kernel of this room."""
+        file = str(self.root / f"kernel-{secrets.token_hex(4)}.json")
+        return AsyncKernelManager(kernel_name=KERNEL_NAME, kernel_spec_manager=self.specs(), connection_file=file)
 
-    def offer(self, files: WorldFiles) -> None:
-        """Puts a world, never its truth, where the kernel finds it under its name. The first is the one that counts."""
+    def offer(self, files: WorldFiles) -> str:
+        """Puts a world, never its truth, where the run's processes see it; returns the path that they see. The first one
+        is the one that counts."""
         graded = self.worlds / GRADED_WORLD
         if not graded.exists():
             graded.write_text(files.name, encoding="utf-8")
@@ -137,34 +202,41 @@ class Room:
                 os.link(files.world, place)
             except OSError:
                 shutil.copyfile(files.world, place)
+        return f"{self._seen_worlds}/{place.name}"
+
+    def close(self) -> None:
+        """Removes its folders."""
+        for folder in (self.root, self._shown):
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextlib.contextmanager
-def room(limits: Limits) -> Iterator[Room]:
+def room(warm: Warm, limits: Limits) -> Iterator[Room]:
     """A room for one run."""
-    root = Path(tempfile.mkdtemp(prefix="kg-"))
+    made = Room(warm, limits)
     try:
-        yield Room(root, limits)
+        yield made
     finally:
-        shutil.rmtree(root, ignore_errors=True)
+        made.close()
 
 
 class Watchdog:
-    """Watches a kernel from a thread: memory of its process tree, seconds a cell, and what it is told from outside.
+    """Watches a kernel from a thread: memory and number of its processes, seconds a cell, and what it is told from outside.
 
     The first answer is an interrupt, as a learner would press it; a kernel that does not heed it is killed.
     """
 
-    def __init__(self, pid: int, limits: Limits) -> None:
+    def __init__(self, process: Forked, limits: Limits, walls: bool) -> None:
         self.limits = limits
         self.reason: str | None = None
-        self._pid = pid
+        self._process = process
         self._cell: Stopwatch | None = None
         self._interrupted_at: float | None = None
         self._tripped_at = 0.0
         self._stop = threading.Event()
         self._lock = threading.Lock()
         self._began = time.monotonic()
+        self._tree = Tree(process.pid, walls)
         self._thread = threading.Thread(target=self._watch, daemon=True)
         self._thread.start()
 
@@ -173,7 +245,7 @@ class Watchdog:
         with self._lock:
             self.reason = None
             self._interrupted_at = None
-            self._cell = Stopwatch(self._pid, seconds)
+            self._cell = Stopwatch(self._process.pid, seconds)
 
     def end(self) -> str | None:
         """It has ended; why it was interrupted, if it was."""
@@ -188,7 +260,7 @@ class Watchdog:
             if self.reason is None:
                 self.reason = reason
                 self._tripped_at = self._interrupted_at = time.monotonic()
-                self._signal(signal.SIGINT)
+                self._process.send_signal(signal.SIGINT)
 
     def still_answering(self) -> None:
         """What an interrupted cell had sent before is still coming in: the kernel is not deaf, give it time."""
@@ -206,7 +278,7 @@ class Watchdog:
         """Ends the watch and what is left of the kernel's process tree."""
         self._stop.set()
         self._thread.join()
-        self._kill_tree()
+        self._kill()
 
     def _watch(self) -> None:
         while not self._stop.wait(LOOK_EVERY_S):
@@ -214,32 +286,76 @@ class Watchdog:
             cell = self._cell
             if cell is not None and cell.is_over:
                 self.trip(f"it ran longer than {self.limits.cell_s:.0f} seconds: is there an endless loop?")
-            if self._memory() > self.limits.memory_bytes:
+            processes, memory = self._tree.size(self.limits.memory_bytes)
+            if memory > self.limits.memory_bytes:
                 self.trip(f"it used more than {self.limits.memory_bytes / 2**30:.1f} GB of memory")
-                self._kill_tree()
+                self._kill()
+            if processes > self.limits.processes:
+                self.trip(f"it started more than {self.limits.processes} processes")
+                self._kill()
             if self._interrupted_at is not None and now - self._interrupted_at > GRACE_S:
-                self._kill_tree()
+                self._kill()
 
-    def _tree(self) -> list[psutil.Process]:
-        try:
-            kernel = psutil.Process(self._pid)
-            return [kernel, *kernel.children(recursive=True)]
-        except psutil.Error:
-            return []
+    def _kill(self) -> None:
+        self._process.kill()
+        self._tree.kill()
 
-    def _memory(self) -> int:
-        total = 0
-        for process in self._tree():
+
+class Tree:
+    """The processes of a run. Behind walls that is all in its namespace, orphans too: their parent is its first process,
+    which is the kernel's."""
+
+    def __init__(self, pid: int, walls: bool) -> None:
+        self._pid = pid
+        if walls:
             with contextlib.suppress(psutil.Error):
-                memory = process.memory_info()
-                total += memory.rss - getattr(memory, "shared", 0)  # what it shares with others is not its own
-        return total
+                self._pid = psutil.Process(pid).ppid()
 
-    def _signal(self, number: int) -> None:
-        with contextlib.suppress(OSError):
-            os.kill(self._pid, number)
+    def size(self, enough: int) -> tuple[int, int]:
+        """How many they are and the bytes of memory that are theirs alone; looked at closely only beyond ``enough``."""
+        processes = self._all()
+        quick = sum(_resident(p) for p in processes)
+        return len(processes), quick if quick <= enough else sum(_own(p) for p in processes)
 
-    def _kill_tree(self) -> None:
-        for process in self._tree():
-            with contextlib.suppress(psutil.Error):
-                process.kill()
+    def kill(self) -> None:
+        """Kills them all."""
+        for pid in self._all():
+            with contextlib.suppress(OSError):
+                os.kill(pid, signal.SIGKILL)
+
+    def _all(self) -> list[int]:
+        """Where the system tells children (proc(5), /proc/<pid>/task/<tid>/children) that is a few reads, and not a walk
+        over all processes of the machine."""
+        if not Path("/proc/self/task").exists():
+            try:
+                return [self._pid, *(p.pid for p in psutil.Process(self._pid).children(recursive=True))]
+            except psutil.Error:
+                return []
+        found, todo = [], [self._pid]
+        while todo:
+            pid = todo.pop()
+            found.append(pid)
+            with contextlib.suppress(OSError):
+                for task in os.listdir(f"/proc/{pid}/task"):
+                    todo += map(int, Path(f"/proc/{pid}/task/{task}/children").read_text(encoding="ascii").split())
+        return found
+
+
+def _resident(pid: int) -> int:
+    """Bytes that a process holds in memory, less what is backed by files: an upper bound of what is its own."""
+    try:
+        memory = psutil.Process(pid).memory_info()
+    except psutil.Error:
+        return 0
+    return memory.rss - getattr(memory, "shared", 0)
+
+
+def _own(pid: int) -> int:
+    """Bytes of a process's memory, what it shares with others in equal parts (proportional set size, proc(5))."""
+    try:
+        for line in Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="ascii").splitlines():
+            if line.startswith("Pss:"):
+                return int(line.split()[1]) * 1024
+    except (OSError, ValueError, IndexError):
+        pass  # gone, or not told on this system
+    return _resident(pid)

@@ -11,16 +11,19 @@ import os
 import tempfile
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import jinja2
-import nbformat
-
-from grader.grade import Graded
+from grader.findings import Finding
 from workshop.checks import CheckResult, Evidence
 from workshop.render import COLOURS, SIGNS, number
 from workshop.table import _show
 from workshop.topics import syllabus
+
+# What renders and what grades is imported where it is needed: a cohort that is graded already needs neither.
+if TYPE_CHECKING:
+    import jinja2
+
+    from grader.grade import Graded
 
 SCHEMA_VERSION = 1
 EVIDENCE_ROWS = 20
@@ -35,7 +38,7 @@ def to_json(graded: Graded) -> dict[str, Any]:
     reproduction = graded.reproduction
     return {
         "schema_version": SCHEMA_VERSION,
-        "learner": graded.learner,
+        "learner": "",
         "topic": graded.topic,
         "title": graded.title,
         "notebook_sha256": graded.digest,
@@ -64,6 +67,35 @@ def to_json(graded: Graded) -> dict[str, Any]:
             for letter, results in by_task.items()
         ],
     }
+
+
+def refusal(topic: str | None, notebook_sha256: str, finding: Finding) -> dict[str, Any]:
+    """The result of what was refused before a grader saw it, by the published schema."""
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "learner": "",
+        "topic": topic,
+        "title": None,
+        "notebook_sha256": notebook_sha256,
+        "gradable": False,
+        "points": 0,
+        "max_points": 10,
+        "world": None,
+        "scale": None,
+        "generator_version": None,
+        "reproduction": None,
+        "findings": [{"code": finding.code, "level": finding.level, "text": finding.text}],
+        "tasks": [],
+    }
+
+
+def executed_text(graded: Graded) -> str | None:
+    """The executed notebook as text; None when there is none, since the submission was refused."""
+    if graded.notebook is None:
+        return None
+    import nbformat
+
+    return nbformat.writes(graded.notebook, version=4) + "\n"
 
 
 def _check(r: CheckResult) -> dict[str, Any]:
@@ -111,6 +143,8 @@ def to_text(result: dict[str, Any]) -> str:
 
 @cache
 def _template() -> jinja2.Template:
+    import jinja2
+
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
@@ -123,16 +157,16 @@ def to_html(result: dict[str, Any]) -> str:
     return _template().render(result=result, course=syllabus().course["title"], colours=COLOURS, signs=SIGNS)
 
 
-def write(graded: Graded, folder: Path) -> dict[str, Any]:
-    """Writes result.json, feedback.html and executed.ipynb into ``folder``, each whole or not at all; returns the result.
+def write(result: dict[str, Any], executed: str | None, folder: Path) -> None:
+    """Writes result.json, feedback.html and executed.ipynb (where there is one) into ``folder``, each whole or not at all.
     The result is written last: where it is, the rest is too."""
     folder.mkdir(parents=True, exist_ok=True)
-    result = to_json(graded)
-    if graded.notebook is not None:
-        _write(folder / "executed.ipynb", nbformat.writes(graded.notebook, version=4) + "\n")
+    if executed is not None:
+        _write(folder / "executed.ipynb", executed)
+    else:
+        (folder / "executed.ipynb").unlink(missing_ok=True)
     _write(folder / "feedback.html", to_html(result))
     _write(folder / "result.json", json.dumps(result, indent=1, ensure_ascii=False) + "\n")
-    return result
 
 
 def _write(path: Path, text: str) -> None:

@@ -10,6 +10,7 @@ import ast
 import json
 import warnings
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 import nbformat
@@ -17,7 +18,8 @@ from nbformat import NotebookNode
 
 from grader.findings import Finding, Refused
 from grader.limits import Limits
-from workshop.authoring import compose, tags
+from workshop.authoring import tags
+from workshop.errors import WorkshopError
 from workshop.topics import Topic, syllabus, topic
 
 MAX_CELLS = 2000
@@ -179,10 +181,20 @@ def _topic_of(nb: NotebookNode) -> str | None:
     return str(about["topic"]) if about.get("kind") == "lab" and "topic" in about else None
 
 
+@cache
+def frame(item: Topic) -> tuple[NotebookNode, ...]:
+    """The cells of the lab as it is handed out. Raises WorkshopError when its notebook has not been built."""
+    path = item.notebook("labs")
+    try:
+        return tuple(nbformat.v4.reads(path.read_text(encoding="utf-8")).cells)
+    except (OSError, ValueError):
+        raise WorkshopError(f"{path} cannot be read: run make build.") from None
+
+
 def _plan(nb: NotebookNode, item: Topic) -> Submission:
-    frame = compose(item, "labs")
-    by_id = {c.id: next((t for t in tags(c)), None) for c in frame.cells if tags(c)}
-    original = {next(iter(tags(c))): c.source for c in frame.cells if tags(c) and c.cell_type == "code"}
+    cells = [c for c in frame(item) if tags(c)]
+    by_id = {c.id: tags(c)[0] for c in cells}
+    original = {tags(c)[0]: c.source for c in cells if c.cell_type == "code"}
     letters = [t.letter for t in item.tasks]
     findings: list[Finding] = []
     roles: dict[str, list[int]] = {}

@@ -4,7 +4,8 @@ import os
 import shutil
 import sys
 import tempfile
-from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -19,30 +20,61 @@ sys.modules.setdefault("rfc3987_syntax", None)
 
 import nbformat
 
+from grader import runner
 from grader.cohort import notebook_with
-from grader.grade import Graded, grade
+from grader.job import Job, sources_digest
 from grader.limits import Limits
+from grader.sandbox import SANDBOX
 from workshop.topics import syllabus, topic
 
 TOPICS = [t.id for t in syllabus().topics if t.exists]
 SEED = bytes.fromhex("5eed5eed5eed5eed5eed5eed5eed5eed")
 
 
+class Marked:
+    """A result as tests like to read it: its parts as attributes, the checks of all tasks in one list."""
+
+    def __init__(self, outcome: Any) -> None:
+        self.outcome = outcome
+        self.result = outcome.result
+        self.points = self.result["points"]
+        self.world = self.result["world"]
+        self.gradable = self.result["gradable"]
+        self.findings = [SimpleNamespace(**f) for f in self.result["findings"]]
+        self.codes = {f.code for f in self.findings}
+        self.results = [SimpleNamespace(task=t["task"], **c) for t in self.result["tasks"] for c in t["checks"]]
+        self.notebook = nbformat.reads(outcome.executed, as_version=4) if outcome.executed else None
+
+    @property
+    def printed(self) -> str:
+        """All that the executed notebook's cells printed."""
+        outputs = [o for c in self.notebook.cells for o in c.get("outputs", [])]
+        return "".join(o.get("text", "") or str(o.get("data", {}).get("text/plain", "")) for o in outputs)
+
+
+def grade_bytes(
+    data: bytes, topic_id: str = "3.6", *, isolation: str = SANDBOX, seed: bytes = SEED, **limits: float
+) -> Marked:
+    """Grades a notebook as the cohort does, in processes of its own."""
+    scale = syllabus().course["grading_scale"]
+    job = Job(topic_id, data, seed, scale, Limits(**limits), isolation, sources_digest(topic(topic_id)))
+    return Marked(runner.run_job(job, fresh=True))
+
+
+def lab_bytes(extra: dict[int, str] | None = None, topic_id: str = "3.6", *, solved: bool = True) -> bytes:
+    """A lab with cells put in: {position: source}; -1 is the end."""
+    nb = notebook_with(topic(topic_id), {}, solved=solved)
+    for at, source in sorted((extra or {}).items(), reverse=True):
+        nb.cells.insert(at if at >= 0 else len(nb.cells), nbformat.v4.new_code_cell(source))
+    return nbformat.writes(nb).encode()
+
+
 def pytest_unconfigure(config: pytest.Config) -> None:
+    runner.close()
     if _MADE:
         shutil.rmtree(_MADE, ignore_errors=True)
 
 
-@pytest.fixture
-def grade_cells(tmp_path: Path):
-    """Grades the solution of 3.6 with cells put in: {position: source}, under limits that suit a test."""
-
-    def run(extra: dict[int, str] | None = None, *, solved: bool = True, **limits: float) -> Graded:
-        nb = notebook_with(topic("3.6"), {}, solved=solved)
-        for at, source in sorted((extra or {}).items(), reverse=True):
-            nb.cells.insert(at if at >= 0 else len(nb.cells), nbformat.v4.new_code_cell(source))
-        path = tmp_path / "submission.ipynb"
-        nbformat.write(nb, path)
-        return grade(path, learner="test", seed=SEED, limits=Limits(**{"cell_s": 20.0, **limits}))
-
-    return run
+def grade_cells(extra: dict[int, str] | None = None, *, solved: bool = True, **options: Any) -> Marked:
+    """Grades the solution of 3.6 with cells put in, under limits that suit a test."""
+    return grade_bytes(lab_bytes(extra, solved=solved), **{"cell_s": 20.0, **options})

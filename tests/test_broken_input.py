@@ -6,12 +6,11 @@ from pathlib import Path
 import nbformat
 import pytest
 from click.testing import CliRunner
-from conftest import SEED, TOPICS
+from conftest import TOPICS, grade_bytes
 
 from grader.__main__ import cli
 from grader.cohort import BREAKAGES, break_notebook, notebook_with
 from grader.findings import Refused
-from grader.grade import grade
 from grader.limits import Limits
 from grader.validate import read
 from workshop.topics import topic
@@ -140,12 +139,10 @@ def test_old_notebook_format_is_read() -> None:
 
 
 @pytest.mark.parametrize("breakage", BREAKAGES)
-def test_every_breakage_of_the_sample_ends_in_a_result(breakage: str, tmp_path: Path) -> None:
+def test_every_breakage_of_the_sample_ends_in_a_result(breakage: str) -> None:
     """Graded on an untouched lab: reading and repair are what is tested, the tasks cost nothing."""
     item = topic("3.6")
-    path = tmp_path / "x.ipynb"
-    path.write_bytes(break_notebook(lab(solved=False), breakage, item, [topic(t) for t in TOPICS]))
-    graded = grade(path, seed=SEED, expected="3.6")
+    graded = grade_bytes(break_notebook(lab(solved=False), breakage, item, [topic(t) for t in TOPICS]))
     assert graded.points == 0
     assert graded.gradable == (breakage not in {"truncated", "empty", "not_a_notebook", "other_lab"})
     assert graded.findings

@@ -4,19 +4,14 @@ import json
 from pathlib import Path
 
 import pytest
-from conftest import SEED
+from conftest import SEED, grade_cells
 
-from grader.grade import Graded
 from workshop.checks import PASSED
 
 FULL = 10
 
 
-def codes(graded: Graded) -> set[str]:
-    return {f.code for f in graded.findings}
-
-
-def test_solution_has_full_points_and_a_result_by_the_schema(grade_cells, tmp_path: Path) -> None:
+def test_solution_has_full_points_and_a_result_by_the_schema(tmp_path: Path) -> None:
     import jsonschema
 
     import grader
@@ -24,7 +19,8 @@ def test_solution_has_full_points_and_a_result_by_the_schema(grade_cells, tmp_pa
 
     graded = grade_cells()
     assert graded.points == FULL, [r.message for r in graded.results]
-    result = write(graded, tmp_path / "out")
+    result = graded.result | {"learner": "ada"}
+    write(result, graded.outcome.executed, tmp_path / "out")
     schema = json.loads((Path(grader.__file__).parent / "result.schema.json").read_text())
     jsonschema.Draft202012Validator(schema).validate(result)
     assert json.loads((tmp_path / "out" / "result.json").read_text()) == result
@@ -34,11 +30,11 @@ def test_solution_has_full_points_and_a_result_by_the_schema(grade_cells, tmp_pa
     assert SEED.hex() not in json.dumps(result) + page
 
 
-def test_untouched_lab_has_no_points_and_no_errors(grade_cells) -> None:
+def test_untouched_lab_has_no_points_and_no_errors() -> None:
     graded = grade_cells(solved=False)
     assert graded.points == 0
     assert {r.outcome for r in graded.results} == {"not attempted"}
-    assert not {"cell_failed", "kernel_died"} & codes(graded)
+    assert not {"cell_failed", "kernel_died"} & graded.codes
 
 
 @pytest.mark.parametrize(
@@ -60,28 +56,27 @@ def test_untouched_lab_has_no_points_and_no_errors(grade_cells) -> None:
         ("blob = [bytearray(10**8) for _ in range(100)]", "cell_failed"),
     ],
 )
-def test_a_bad_cell_costs_nothing_else(grade_cells, source: str, code: str | None) -> None:
+def test_a_bad_cell_costs_nothing_else(source: str, code: str | None) -> None:
     graded = grade_cells({3: source}, cell_s=3.0)
     assert graded.points == FULL, [(r.check, r.outcome, r.message) for r in graded.results if r.outcome != PASSED]
-    assert code is None or code in codes(graded)
+    assert code is None or code in graded.codes
 
 
-def test_a_world_that_was_written_over_costs_nothing(grade_cells) -> None:
+def test_a_world_that_was_written_over_costs_nothing() -> None:
     graded = grade_cells({2: 'WORLD, SCALE = "practice-7", 0.05'})
     assert graded.points == FULL
-    assert "cell_failed" not in codes(graded)
-    said = "".join(o.get("text", "") for c in graded.notebook.cells for o in c.get("outputs", []))
-    assert f"graded on {graded.world}" in said
+    assert "cell_failed" not in graded.codes
+    assert f"graded on {graded.world}" in graded.printed
 
 
-def test_a_kernel_that_always_dies_is_given_up_with_a_word(grade_cells) -> None:
+def test_a_kernel_that_always_dies_is_given_up_with_a_word() -> None:
     poison = "import os, threading\nthreading.Timer(0.3, lambda: os._exit(1)).start()\nimport time; time.sleep(1)"
     graded = grade_cells(dict.fromkeys((0, 2, 3, 4, 5, 6), poison))
-    assert "gave_up" in codes(graded)
+    assert "gave_up" in graded.codes
     assert graded.points < FULL
 
 
-def test_learner_code_that_kills_the_kernel_in_a_check_loses_that_task_alone(grade_cells) -> None:
+def test_learner_code_that_kills_the_kernel_in_a_check_loses_that_task_alone() -> None:
     """The last task's function is replaced by one that ends the process; the first task keeps its points."""
     from workshop.authoring import compose, tags
     from workshop.topics import topic
@@ -97,7 +92,7 @@ def test_learner_code_that_kills_the_kernel_in_a_check_loses_that_task_alone(gra
     assert not any(r.grader_fault for r in graded.results)
 
 
-def test_what_the_kernel_is_not_given(grade_cells) -> None:
+def test_what_the_kernel_is_not_given() -> None:
     """A clean environment: no seed, no home of the grader, no truth beside the world."""
     source = """
 import os, pathlib
@@ -109,11 +104,11 @@ assert not WORLD.startswith("practice"), "world"
 print("nothing found")
 """
     graded = grade_cells({3: source})
-    assert "cell_failed" not in codes(graded), graded.findings
+    assert "cell_failed" not in graded.codes, graded.findings
     assert graded.points == FULL
 
 
-def test_patching_the_kit_in_the_kernel_changes_no_verdict(grade_cells) -> None:
+def test_patching_the_kit_in_the_kernel_changes_no_verdict() -> None:
     source = """
 import workshop.checks, workshop.lab, workshop.agent, workshop.codec
 workshop.checks.run_check = lambda *a, **k: None

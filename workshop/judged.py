@@ -1,16 +1,16 @@
 """Databases and functions of the judge: whatever of a learner's the trusted side runs, it runs here.
 
 In the learner's notebook this is a plain object; the grader runs the same class in a throwaway process of its own
-(``python -m workshop.judged``), without truth, with limits on memory and time.
+(grader.inside.judge), without truth, with limits on memory and time.
 """
 
 from __future__ import annotations
 
 import importlib
 import re
-import sys
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, BinaryIO
 
 import duckdb
 
@@ -19,7 +19,6 @@ from workshop.checks import CheckFailed
 from workshop.table import Table
 
 MEMORY = "400MB"
-PROCESS_BYTES = 3 * 1024**3
 WRITES = {"INSERT", "UPDATE", "DELETE", "MERGE_INTO", "CREATE", "EXECUTE"}
 PLAIN_SETUP = {"CREATE", "INSERT", "UPDATE", "DELETE", "MERGE_INTO", "ALTER", "SELECT", "DROP"}
 MAX_STATEMENTS = 20_000
@@ -295,26 +294,17 @@ def search_path(con: duckdb.DuckDBPyConnection) -> str:
     return ",".join([f"{own}.main", *(f"world.{s}" for (s,) in schemas)])
 
 
-def main() -> None:
-    """The judge process: one JSON request a line on standard input, one answer a line on standard output."""
-    import resource
-
-    resource.setrlimit(resource.RLIMIT_DATA, (PROCESS_BYTES, PROCESS_BYTES))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+def serve(requests: Iterable[bytes], answers: BinaryIO) -> None:
+    """The judge process: one JSON request a line, one answer a line."""
     judge = Judge()
-    answers, sys.stdout = sys.stdout, sys.stderr  # what libraries print must not mix with the answers
-    for line in sys.stdin:
+    for line in requests:
         try:
-            request = codec.loads(line)
+            request = codec.loads(line.decode())
             value = getattr(judge, str(request["do"]))(*request["args"])
             answer = codec.dumps({"value": value})
         except CheckFailed as failure:
             answer = codec.dumps({"failed": failure.message})
         except Exception as error:
             answer = codec.dumps({"broken": f"{type(error).__name__}: {error}"[:4000]})
-        answers.write(answer.replace("\n", " ") + "\n")
+        answers.write(answer.replace("\n", " ").encode() + b"\n")
         answers.flush()
-
-
-if __name__ == "__main__":
-    main()

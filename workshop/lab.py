@@ -17,7 +17,7 @@ from workshop.checks import NOT_ATTEMPTED, TODO, CheckFailed, CheckResult, run_c
 from workshop.errors import UsageError, WorkshopError
 from workshop.judged import search_path
 from workshop.table import Table
-from workshop.topics import Topic, load_checks, syllabus, topic
+from workshop.topics import Topic, load_checks, planned_topic, syllabus, topic
 from workshop.world import WorldFiles, ensure_world, find_world, practice_seed
 from workshop.world.build import check_scale
 
@@ -264,10 +264,10 @@ def open_lesson(topic_id: str, world: str = "practice-7", scale: float = 0.05) -
 
 
 def _open(topic_id: str, world: str, scale: float, namespace: dict[str, Any]) -> Lab:
-    item = topic(topic_id)
     scale = check_scale(scale)
     folder = os.environ.get(WORLDS_VARIABLE)
     if folder:
+        item = planned_topic(topic_id)  # a graded kernel does not see the topics' folders
         if not (Path(folder) / f"{world}.duckdb").exists():
             # WORLD was overwritten, or written into the call: a slip that must not cost a lab.
             note = Path(folder) / GRADED_WORLD
@@ -279,6 +279,7 @@ def _open(topic_id: str, world: str, scale: float, namespace: dict[str, Any]) ->
             )
             world = graded
         return GradedLab(item, world, scale, graded_connections(), namespace)
+    item = topic(topic_id)
     seed = practice_seed(world)
     subjects = load_checks(item).subjects
     files = find_world(world, seed, scale, subjects)

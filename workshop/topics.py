@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib.util
 import re
 import sys
@@ -125,16 +126,22 @@ def syllabus() -> Syllabus:
     return Syllabus(plain["course"], tuple(modules))
 
 
-def topic(topic_id: str) -> Topic:
-    """The topic of an id such as "3.6". Raises UsageError for ids that are not there (yet)."""
+def planned_topic(topic_id: str) -> Topic:
+    """The topic of an id such as "3.6", written or not. Raises UsageError for ids that the syllabus does not have."""
     text = str(topic_id)
     by_id = {t.id: t for t in syllabus().topics}
     if text not in by_id:
         raise UsageError(f'There is no topic {text!r}. Topics are called "1.1" to "9.8".')
-    if not by_id[text].exists:
-        there = ", ".join(t.id for t in by_id.values() if t.exists)
-        raise UsageError(f"Topic {text} ({by_id[text].title}) is not written yet. Written so far: {there}.")
     return by_id[text]
+
+
+def topic(topic_id: str) -> Topic:
+    """The topic of an id such as "3.6". Raises UsageError for ids that are not there (yet)."""
+    found = planned_topic(topic_id)
+    if not found.exists:
+        there = ", ".join(t.id for t in syllabus().topics if t.exists)
+        raise UsageError(f"Topic {found.id} ({found.title}) is not written yet. Written so far: {there}.")
+    return found
 
 
 @dataclass(frozen=True)
@@ -163,3 +170,13 @@ def load_checks(item: Topic) -> Checks:
     spec.loader.exec_module(module)
     found = tuple(v.kestrel_check for v in vars(module).values() if hasattr(v, "kestrel_check"))
     return Checks(module, tuple(module.SUBJECTS), found, module.HINTS, module.MISCONCEPTIONS)
+
+
+@cache
+def imports_of(item: Topic) -> tuple[str, ...]:
+    """Modules that the topic's lab takes long to import (IMPORTS in its checks.py; most have none), read without running it."""
+    tree = ast.parse((item.source / "checks.py").read_text(encoding="utf-8"))
+    for node in tree.body:
+        if isinstance(node, ast.Assign) and any(isinstance(t, ast.Name) and t.id == "IMPORTS" for t in node.targets):
+            return tuple(ast.literal_eval(node.value))
+    return ()

@@ -33,8 +33,9 @@ class Carrier(Protocol):
     def send(self, command: str, answer_request: Callable[[str], str], timeout_s: float) -> str:
         """Sends one command, answers its requests, returns its answer. Raises LearnerError when nothing comes back."""
 
-    def offer(self, files: WorldFiles) -> None:
-        """Makes a world (never its truth) available to the learner's side under its name."""
+    def offer(self, files: WorldFiles) -> str:
+        """Makes a world (never its truth) available to the learner's side and the judge under its name; returns the path at
+        which the judge sees it."""
 
 
 class World:
@@ -223,7 +224,7 @@ class Lab:
     ) -> JudgedDatabase:
         """A throwaway database for learner code to work on (execute, begin, commit, rollback). ``setup``: statements;
         ``tables``: rows by table name; ``profile``: count rows scanned; ``with_world``: attach that world read-only."""
-        path = str(with_world.files.world) if with_world else None
+        path = self._carrier.offer(with_world.files) if with_world else None
         return JudgedDatabase(
             self._carrier.judge, self._carrier.judge.open(list(setup), dict(tables or {}), profile, path)
         )
@@ -322,6 +323,7 @@ class InProcess:
         """Serves the command at once; the learner can interrupt it, so the time limit is the grader's alone."""
         return self.agent.serve(command, answer_request)
 
-    def offer(self, files: WorldFiles) -> None:
+    def offer(self, files: WorldFiles) -> str:
         """Tells the learner's side where the world lies."""
         self.offered[files.name] = files
+        return str(files.world)

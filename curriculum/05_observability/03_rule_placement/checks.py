@@ -14,6 +14,7 @@ from workshop.table import Table
 from workshop.trusted import Lab, World
 
 SUBJECTS = ("quality_rules", "order_feed")
+IMPORTS = ("great_expectations", "great_expectations.expectations", "workshop.quality")
 HINTS = {
     "a": (
         "Two questions, one after the other. Where is the earliest place at which the rule has all it reads? And then: of "

@@ -1,0 +1,301 @@
+"""The sandbox: a fork server behind bubblewrap, which makes the processes in which a learner's code and SQL run.
+
+It is preloaded with what labs import and sees: the system's libraries and Python read-only, the kit (no generator's truth, no
+checks, no solutions, no submissions), no network, no process of ours, no environment. Each process that it makes gets walls of
+its own within it (grader.inside.isolate).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import secrets
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from grader.inside.isolate import RUNS, WORK, WORLDS
+from workshop.errors import UsageError, WorkshopError
+from workshop.paths import CURRICULUM, REPOSITORY, home
+
+SANDBOX, NONE = "sandbox", "none"
+ISOLATIONS = (SANDBOX, NONE)
+RISK = (
+    "--isolation none: notebooks run as you, with your files, your network and the gradebook within reach. Grade only work of "
+    "people you trust."
+)
+WAYS_OUT = (
+    "Ways out: on Debian or Ubuntu, sudo apt-get install bubblewrap; where user namespaces are switched off, an administrator "
+    "allows them (sysctl kernel.unprivileged_userns_clone=1, or an AppArmor profile for bwrap; in a container, "
+    "--security-opt seccomp=unconfined --cap-add SYS_ADMIN); on macOS and Windows, grade in a Linux virtual machine. For work "
+    "of people you trust alone: --isolation none, which protects nothing."
+)
+# What labs import; the fork server has it ready.
+PRELOAD = ("grader.inside.kernel", "grader.inside.judge", "workshop.remote", "duckdb", "pandas", "grader.inside.warm")
+SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/nix/store")
+SETTINGS = ("/etc/ld.so.cache", "/etc/alternatives", "/etc/fonts", "/etc/localtime")
+START_S = 120
+SERVE = """
+import sys
+sys.modules.setdefault("rfc3987_syntax", None)
+from grader.inside.forks import main
+main({fd}, {preload}, {kinds}, {isolated})
+"""
+KINDS = {"kernel": "grader.inside.kernel:run", "judge": "grader.inside.judge:run"}
+
+
+@dataclass(frozen=True)
+class Warm:
+    """Where to ask for warm processes: the server's socket, the folder in which runs keep what they show to theirs, the
+    folder for what they keep to themselves, and whether there are walls."""
+
+    socket: str
+    runs: str
+    rooms: str
+    isolated: bool
+
+    def plain(self) -> dict[str, Any]:
+        """As plain JSON types; Warm(**plain) is the inverse."""
+        return asdict(self)
+
+
+class ForkServer:
+    """A fork server's process. ``command`` is put before Python's own (bubblewrap, or nothing)."""
+
+    def __init__(
+        self,
+        address: Path,
+        command: list[str],
+        env: dict[str, str],
+        preload: tuple[str, ...],
+        kinds: dict[str, str],
+        isolated: bool,
+    ) -> None:
+        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        with listener:
+            listener.bind(str(address))
+            os.chmod(address, 0o600)
+            listener.listen(256)
+            code = SERVE.format(fd=listener.fileno(), preload=preload, kinds=kinds, isolated=isolated)
+            self._says: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed in close()
+            self.process = subprocess.Popen(
+                [*command, sys.executable, "-P", "-c", code],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=self._says,
+                pass_fds=[listener.fileno()],
+                env=env,
+                start_new_session=True,  # Ctrl-C is for the grader, which ends this in its own time
+            )
+
+    def await_ready(self) -> None:
+        """Waits until it has imported what it was told to. Raises WorkshopError with what it said when it ends instead."""
+        ready = self.process.stdout.readline()
+        if ready != b"ready\n":
+            self.process.wait(START_S)
+            self._says.seek(0)
+            said = self._says.read().decode(errors="replace").strip().splitlines()
+            raise WorkshopError(said[-1] if said else f"it ended with code {self.process.returncode}")
+
+    @property
+    def alive(self) -> bool:
+        """Whether the process runs."""
+        return self.process.poll() is None
+
+    def close(self) -> None:
+        """Ends it and all that it has made."""
+        with contextlib.suppress(OSError):
+            self.process.stdin.close()
+        try:
+            self.process.wait(2)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        self.process.stdout.close()
+        self._says.close()
+
+
+class Sandbox:
+    """A fork server for kernels and judges with its folders. ``extra``: further modules to preload."""
+
+    def __init__(self, isolation: str, extra: tuple[str, ...] = ()) -> None:
+        if isolation not in ISOLATIONS:
+            raise UsageError(f"There is no isolation {isolation!r}; there is: {', '.join(ISOLATIONS)}.")
+        isolated = isolation == SANDBOX
+        self._folders = _Folders()
+        self.warm = Warm(
+            str(self._folders.rooms / "kernels"), str(self._folders.runs), str(self._folders.rooms), isolated
+        )
+        command = bubblewrap(self._folders.runs) if isolated else []
+        env = (
+            {"PATH": os.environ.get("PATH", os.defpath)} if isolated else inner_environment(str(home() / "matplotlib"))
+        )
+        try:
+            self.server = ForkServer(Path(self.warm.socket), command, env, (*PRELOAD, *extra), KINDS, isolated)
+        except OSError as error:
+            self._folders.close()
+            raise WorkshopError(f"The sandbox could not be started: {error}. {WAYS_OUT}") from error
+
+    def await_ready(self) -> None:
+        """See ForkServer.await_ready."""
+        try:
+            self.server.await_ready()
+        except WorkshopError as error:
+            self.close()
+            raise WorkshopError(f"The sandbox could not be started: {error}. {WAYS_OUT}") from None
+
+    @property
+    def alive(self) -> bool:
+        """Whether its server runs."""
+        return self.server.alive
+
+    def close(self) -> None:
+        """Ends it, all that runs in it, and its folders."""
+        self.server.close()
+        self._folders.close()
+
+
+class _Folders:
+    """The folders of one sandbox, held by a lock: what a killed grader left behind is cleared by the next one."""
+
+    def __init__(self) -> None:
+        base = home() / "runs"
+        base.mkdir(parents=True, exist_ok=True, mode=0o700)
+        name = secrets.token_hex(6)
+        self.runs = base / name
+        # Paths of sockets are limited to some hundred bytes: not under the home, which may lie deep.
+        self.rooms = Path(tempfile.gettempdir()) / f"kestrel-{name}"
+        with open(base / "lock", "w", encoding="utf-8") as guard:
+            fcntl.flock(guard, fcntl.LOCK_EX)
+            for old in base.iterdir():
+                if old.is_dir() and _is_left(old):
+                    shutil.rmtree(Path(tempfile.gettempdir()) / f"kestrel-{old.name}", ignore_errors=True)
+                    shutil.rmtree(old, ignore_errors=True)
+            self.runs.mkdir(mode=0o700)
+            self._lock = open(self.runs / "owner", "w", encoding="utf-8")  # noqa: SIM115 - held until close()
+            fcntl.flock(self._lock, fcntl.LOCK_EX)
+        self.rooms.mkdir(mode=0o700)
+
+    def close(self) -> None:
+        """Removes them."""
+        for folder in (self.rooms, self.runs):
+            shutil.rmtree(folder, ignore_errors=True)
+        self._lock.close()
+
+
+def _is_left(folder: Path) -> bool:
+    try:
+        with open(folder / "owner", encoding="utf-8") as owner:
+            fcntl.flock(owner, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
+    return True
+
+
+def bubblewrap(runs: Path) -> list[str]:
+    """The command that puts what follows it into the sandbox. Raises WorkshopError where there is no bubblewrap."""
+    program = shutil.which("bwrap")
+    if program is None or sys.platform != "linux":
+        raise WorkshopError(f"Grading needs bubblewrap (bwrap), which is not here. {WAYS_OUT}")
+    command = [program, "--unshare-all", "--unshare-user", "--uid", "1000", "--gid", "1000"]
+    command += ["--new-session", "--hostname", "kestrel", "--clearenv"]
+    for place in SYSTEM:
+        path = Path(place)
+        if path.is_symlink():
+            command += ["--symlink", os.readlink(path), place]
+        elif path.is_dir():
+            command += ["--ro-bind", place, place]
+    seen = [Path(p) for p in SYSTEM if Path(p).is_dir()]
+    for place in (*SETTINGS, sys.base_prefix, sys.prefix, *_kit()):
+        path = Path(place)
+        if path.exists() and not any(path.is_relative_to(p) for p in seen):
+            command += ["--ro-bind", str(path), str(path)]
+            seen.append(path)
+    command += ["--proc", "/proc", "--dev", "/dev", "--tmpfs", "/tmp"]
+    command += ["--dir", WORLDS, "--dir", WORK, "--ro-bind", str(runs), RUNS]
+    fonts = _fonts()
+    command += ["--dir", "/tmp/matplotlib", "--ro-bind", str(fonts), f"/tmp/matplotlib/{fonts.name}"]
+    for name, value in inner_environment("/tmp/matplotlib").items():
+        command += ["--setenv", name, value]
+    return [*command, "--remount-ro", "/dev", "--remount-ro", "/", "--chdir", "/"]
+
+
+def _kit() -> Iterator[Path]:
+    """What of the repository is seen inside: the kit and the inner part of the grader; the syllabus, but no topic."""
+    yield REPOSITORY / "workshop"
+    yield REPOSITORY / "grader" / "__init__.py"
+    yield REPOSITORY / "grader" / "inside"
+    yield CURRICULUM / "syllabus.yaml"
+
+
+def inner_environment(matplotlib: str) -> dict[str, str]:
+    """The whole environment of a fork server for learners' code."""
+    return {
+        "PATH": "/usr/local/bin:/usr/bin:/bin",
+        "LANG": "C.UTF-8",
+        "TZ": "UTC",
+        "HOME": "/tmp",
+        "MPLCONFIGDIR": matplotlib,
+        "PYTHONPATH": str(REPOSITORY),
+        "PYTHONHASHSEED": "0",  # two runs of the same work give the same
+        "GX_ANALYTICS_ENABLED": "false",
+        "PYDEVD_DISABLE_FILE_VALIDATION": "1",
+        # Threads of a numerical library would not survive the fork.
+        "OPENBLAS_NUM_THREADS": "1",
+        "OMP_NUM_THREADS": "1",
+        "MKL_NUM_THREADS": "1",
+    }
+
+
+def _fonts() -> Path:
+    """matplotlib's list of fonts, which takes a second or more to make: made once, by a process of our own."""
+    folder = home() / "matplotlib"
+    found = sorted(folder.glob("fontlist-*.json"))
+    if not found:
+        folder.mkdir(parents=True, exist_ok=True)
+        env = {**os.environ, "MPLCONFIGDIR": str(folder)}
+        subprocess.run(
+            [sys.executable, "-c", "import matplotlib.font_manager"], env=env, capture_output=True, check=True
+        )
+        found = sorted(folder.glob("fontlist-*.json"))
+    return found[-1]
+
+
+# -- the sandboxes of this process -----------------------------------------------------------------------------------------
+
+_open: dict[tuple[str, tuple[str, ...]], Sandbox] = {}
+_guard = threading.Lock()
+
+
+def shared(isolation: str, extra: tuple[str, ...] = ()) -> Sandbox:
+    """This process's sandbox of that kind, started when it is first asked for and again when it has gone."""
+    with _guard:
+        found = _open.get((isolation, extra))
+        if found is not None and not found.alive:
+            found.close()
+            found = None
+        if found is None:
+            found = _open[isolation, extra] = Sandbox(isolation, extra)
+            try:
+                found.await_ready()
+            except WorkshopError:
+                del _open[isolation, extra]
+                raise
+        return found
+
+
+def close_all() -> None:
+    """Ends this process's sandboxes."""
+    with _guard:
+        while _open:
+            _open.popitem()[1].close()
