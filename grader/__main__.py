@@ -24,6 +24,13 @@ ISOLATION = click.option(
 )
 
 
+def _warn_of(isolation: str) -> None:
+    if isolation == "none":
+        from grader.sandbox import RISK
+
+        click.echo(RISK, err=True)
+
+
 @click.group()
 def cli() -> None:
     """The autograder: judges lab notebooks by what they do, on worlds that nobody has seen."""
@@ -65,6 +72,7 @@ def grade(
 
     if expected is not None:
         topic(expected)
+    _warn_of(isolation)
     chosen = seed_from_hex(seed) if seed is not None else None
     outcome = grade_one(notebook, seed=chosen, expected=expected, isolation=isolation)
     result = outcome.result | {"learner": learner}
@@ -120,6 +128,7 @@ def cohort(
     from grader.cohort import grade_cohort
     from workshop.topics import topic
 
+    _warn_of(isolation)
     try:
         summary = grade_cohort(
             submissions,
@@ -170,7 +179,7 @@ def export(book: Path, kind: str, out: Path | None) -> None:
 @click.option("--learners", default=24, show_default=True)
 def sample(out: Path, learners: int) -> None:
     """Makes a sample cohort from the answer banks: right, wrong, untouched and broken work."""
-    from grader.cohort import make_sample
+    from grader.sample import make_sample
 
     click.echo(f"{make_sample(out, learners)} notebooks of {learners} learners in {out}")
 

@@ -16,13 +16,13 @@ import multiprocessing
 import os
 import secrets
 import signal
-import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
+from grader.files import write_whole
 from workshop.errors import UsageError, WorkshopError
 from workshop.paths import REPOSITORY, home
 from workshop.topics import Topic, syllabus, topic
@@ -61,7 +61,7 @@ def load_secret(path: Path | None = None) -> bytes:
         # Of two processes that make it at once, one does and the other takes what that one made.
         with _lock(path.with_suffix(".lock")):
             if not path.exists():
-                _write_private(path, secrets.token_bytes(SECRET_BYTES))
+                write_whole(path, secrets.token_bytes(SECRET_BYTES), private=True)
     return _read_secret(path)
 
 
@@ -168,7 +168,7 @@ class _Candidates:
         """Keeps what was found for candidate k. Raises WorkshopError when one after the other is bad."""
         self._trying.discard(k)
         self._holds[k] = not breaches
-        _write_private(self.path, json.dumps({str(i): self._holds[i] for i in sorted(self._holds)}).encode())
+        write_whole(self.path, json.dumps({str(i): self._holds[i] for i in sorted(self._holds)}).encode(), private=True)
         if self._bad_in_a_row(k) >= TRIES:
             raise WorkshopError(
                 f"No seed could be certified for {self.item.id}: {TRIES} seeds one after the other break its contract. "
@@ -201,20 +201,6 @@ def _lock(path: Path) -> Iterator[None]:
         yield
 
 
-def _write_private(path: Path, data: bytes) -> None:
-    """Writes a file that is its owner's alone, whole or not at all."""
-    handle, partial = tempfile.mkstemp(dir=path.parent, suffix=".part")  # mode 0600
-    try:
-        with os.fdopen(handle, "wb") as out:
-            out.write(data)
-            out.flush()
-            os.fsync(out.fileno())
-        os.replace(partial, path)
-    except BaseException:
-        os.unlink(partial)
-        raise
-
-
 def certified_pools(
     items: Sequence[Topic],
     n: int,
@@ -239,7 +225,9 @@ def certified_pools(
         with _locked(missing):
             for c in missing:
                 c.load()
-            _certify(missing, jobs, certify or _breaches, say)
+            missing = [c for c in missing if len(c.seeds) < n]  # another process may have done it in the meantime
+            if missing:
+                _certify(missing, jobs, certify or _breaches, say)
     return {c.item.id: c.seeds for c in wanted}
 
 

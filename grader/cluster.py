@@ -17,7 +17,7 @@ import ssl
 import threading
 import time
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future, InvalidStateError
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
@@ -127,9 +127,8 @@ def dask_executor(address: str, topics: Sequence[str], say: Say = lambda _: None
         ) from None
     for name in ("distributed", "distributed.client", "distributed.core", "distributed.comm", "tornado.application"):
         logging.getLogger(name).setLevel(logging.CRITICAL)  # what is worth saying is said here, in one line
-    warnings.filterwarnings(
-        "ignore", message="Sending large graph", category=UserWarning
-    )  # a job has its notebook in it
+    # A job has its notebook in it.
+    warnings.filterwarnings("ignore", message="Sending large graph", category=UserWarning)
     if address.startswith("tls://"):
         _check_tls(distributed.Security())
     return ClusterExecutor(address, topics, say)
@@ -169,7 +168,7 @@ class ClusterExecutor(Executor):
         self._say = say
         self._patience_s = parse_timedelta(config.get("distributed.comm.timeouts.connect"), "s")
         self._ours = version(self._topics)
-        self._good: dict[str, int] = {}
+        self._good: dict[str, int] = {}  # threads by worker; replaced, never changed, since another thread reads it
         self._bad: dict[str, str] = {}
         self._tasks: list[_Task] = []
         self._recorded: list[str] = []
@@ -210,11 +209,7 @@ class ClusterExecutor(Executor):
             self._recorded += keys
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """Leaves the cluster; what is under way there is given up unless it is waited for."""
-        if wait and not cancel_futures:
-            for task in list(self._tasks):
-                with contextlib.suppress(Exception):
-                    task.outer.exception()
+        """Leaves the cluster; what is under way there is given up."""
         self._closing.set()
         self._events.put(None)
         self._thread.join(self._patience_s)
@@ -286,10 +281,21 @@ class ClusterExecutor(Executor):
         fields["limits"] = asdict(task.job.limits)
         # Each try has a key of its own (pure=False), or Dask would take it for the one that was lost.
         executor = self._client.get_executor(workers=sorted(task.where), pure=False)
-        with contextlib.suppress(OSError, RuntimeError):
+        with self._losing_the_scheduler():
             inner = executor.submit(run, fields, task.grade, task.fresh)
             task.inner = inner
             inner.add_done_callback(lambda f: self._events.put((task, f)))
+
+    @contextlib.contextmanager
+    def _losing_the_scheduler(self) -> Iterator[None]:
+        """Whatever Dask raises when the scheduler goes in the middle of a call is of no interest: the next look sees it."""
+        try:
+            yield
+        except OSError:
+            pass
+        except Exception:
+            if not self._is_cut_off:
+                raise
 
     def _take(self, task: _Task, inner: Future[dict[str, Any]]) -> None:
         """What came of a task: an outcome, or a reason to send it again."""
@@ -338,7 +344,7 @@ class ClusterExecutor(Executor):
             self._reconnect()
         if self._closing.is_set():
             return
-        with contextlib.suppress(OSError):
+        with self._losing_the_scheduler():
             self._look()
             if time.monotonic() - self._told > RECORDED_EVERY_S:
                 self._tell_recorded()
@@ -375,6 +381,7 @@ class ClusterExecutor(Executor):
     def _look(self) -> None:
         """Finds out which workers there are; those not seen before are asked what they have."""
         there = dict(self._client.nthreads())
+        self._good = {w: n for w, n in self._good.items() if w in there}
         self._bad = {w: why for w, why in self._bad.items() if w in there}
         fresh = [w for w in there if w not in self._good and w not in self._bad]
         for worker in fresh:
@@ -386,20 +393,19 @@ class ClusterExecutor(Executor):
             if isinstance(has, OSError):
                 continue  # it left before it could answer
             if has == self._ours:
-                self._good[worker] = there[worker]
+                self._good = {**self._good, worker: there[worker]}
             elif isinstance(has, dict):
                 self._leave_out(worker, self._differs(worker, has))
             else:
                 self._leave_out(worker, f"worker {worker} lacks the workshop or has it broken ({_line(has)})")
-        self._good = {w: n for w, n in self._good.items() if w in there}
 
     def _differs(self, worker: str, has: Mapping[str, str]) -> str:
-        where = next((t for t in self._topics if has.get(t, self._ours[t]) != self._ours[t]), self._topics[0])
-        theirs, ours = (f"{v['package']}, sources {v.get(where, 'unknown')}" for v in (has, self._ours))
-        return f"worker {worker} has another version of the workshop: {theirs}; here it is {ours} (of topic {where})"
+        where = next((t for t in self._topics if has.get(t) != self._ours[t]), None)
+        theirs, ours = (f"{v['package']}, sources {v.get(where, 'the same')}" for v in (has, self._ours))
+        return f"worker {worker} has another version of the workshop: {theirs}; here it is {ours}"
 
     def _leave_out(self, worker: str, why: str) -> None:
-        self._good.pop(worker, None)
+        self._good = {w: n for w, n in self._good.items() if w != worker}
         if worker not in self._bad:
             self._bad[worker] = why
             self._say(f"left out: {why}")

@@ -47,7 +47,8 @@ class Reproduction:
 
 def nbval_arguments(notebook: Path, *options: str) -> list[str]:
     """pytest's arguments for running a notebook with nbval and no other plugin."""
-    plain = ["-p", "nbval.plugin", "-p", "no:cacheprovider", "-c", os.devnull, "--rootdir", str(notebook.parent)]
+    plain = ["-p", "nbval.plugin", "-p", "no:cacheprovider", "-c", os.devnull, "--noconftest"]
+    plain += [f"--{name}={notebook.parent}" for name in ("rootdir", "confcutdir")]  # else it looks at all folders above
     return [str(notebook), *plain, *options]
 
 

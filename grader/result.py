@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import base64
 import json
-import os
-import tempfile
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from grader.files import write_whole
 from grader.findings import Finding
 from workshop.checks import CheckResult, Evidence
 from workshop.render import COLOURS, SIGNS, number
@@ -162,20 +161,8 @@ def write(result: dict[str, Any], executed: str | None, folder: Path) -> None:
     The result is written last: where it is, the rest is too."""
     folder.mkdir(parents=True, exist_ok=True)
     if executed is not None:
-        _write(folder / "executed.ipynb", executed)
+        write_whole(folder / "executed.ipynb", executed)
     else:
         (folder / "executed.ipynb").unlink(missing_ok=True)
-    _write(folder / "feedback.html", to_html(result))
-    _write(folder / "result.json", json.dumps(result, indent=1, ensure_ascii=False) + "\n")
-
-
-def _write(path: Path, text: str) -> None:
-    handle, partial = tempfile.mkstemp(dir=path.parent, suffix=".part")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8", errors="replace") as out:
-            out.write(text)
-        os.chmod(partial, 0o644)
-        os.replace(partial, path)
-    except BaseException:
-        os.unlink(partial)
-        raise
+    write_whole(folder / "feedback.html", to_html(result))
+    write_whole(folder / "result.json", json.dumps(result, indent=1, ensure_ascii=False) + "\n")

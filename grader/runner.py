@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from grader import sandbox
+from grader.files import write_whole
 from grader.findings import Finding
 from grader.forked import Forked, ServerGone
 from grader.job import Job, Outcome
@@ -51,6 +52,7 @@ def run_job(job: Job, *, fresh: bool = False) -> Outcome:
     itself, which a submission can do, and an accident too, the job is run until two runs agree. ``fresh``: an outcome in the
     spool does not count. Raises WorkshopError for what is wrong with this machine.
     """
+    life = _lives[0]
     file = _spool() / f"{job.key}.json"
     if fresh:
         file.unlink(missing_ok=True)
@@ -58,7 +60,8 @@ def run_job(job: Job, *, fresh: bool = False) -> Outcome:
         return kept
     with _Tries(job, file) as tries:
         while (outcome := tries.next()) is None:
-            pass
+            if _lives[0] != life:
+                raise WorkshopError("Grading was stopped.")
     return outcome
 
 
@@ -141,6 +144,7 @@ def done(keys: Iterable[str]) -> None:
 def close() -> None:
     """Ends this process's stable and sandboxes, and all that runs in them."""
     with _guard:
+        _lives[0] += 1
         if _stable:
             _stable.pop().close()
     sandbox.close_all()
@@ -166,6 +170,7 @@ class Stable:
 
 
 _stable: list[Stable] = []
+_lives = [0]  # how often all was closed: what was begun before is not to start it again
 _guard = threading.Lock()
 
 
@@ -298,14 +303,7 @@ def _read_fault(file: Path) -> str:
 
 
 def _write(file: Path, plain: dict[str, Any]) -> None:
-    handle, partial = tempfile.mkstemp(dir=file.parent, suffix=".part")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8", errors="replace") as out:
-            json.dump(plain, out)
-        os.replace(partial, file)
-    except BaseException:
-        os.unlink(partial)
-        raise
+    write_whole(file, json.dumps(plain), private=True)
 
 
 def _forget_old(folder: Path) -> None:

@@ -21,9 +21,9 @@ sys.modules.setdefault("rfc3987_syntax", None)
 import nbformat
 
 from grader import runner
-from grader.cohort import notebook_with
 from grader.job import Job, sources_digest
 from grader.limits import Limits
+from grader.sample import notebook_with
 from grader.sandbox import SANDBOX
 from workshop.topics import syllabus, topic
 

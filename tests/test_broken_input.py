@@ -9,9 +9,9 @@ from click.testing import CliRunner
 from conftest import TOPICS, grade_bytes
 
 from grader.__main__ import cli
-from grader.cohort import BREAKAGES, break_notebook, notebook_with
 from grader.findings import Refused
 from grader.limits import Limits
+from grader.sample import BREAKAGES, break_notebook, notebook_with
 from grader.validate import read
 from workshop.topics import topic
 
