@@ -2,14 +2,14 @@
 #
 #   make lab     set up, build the default world, open JupyterLab on the start page
 #   make test    set up and run all tests
-#   make grade   grade a folder: make grade SUBMISSIONS=folder OUT=folder (without SUBMISSIONS: a sample cohort)
+#   make grade   grade a folder: make grade SUBMISSIONS=folder OUT=book.duckdb (without SUBMISSIONS: a sample cohort)
 #   make build   build modules/, labs/, solutions/ and what else is generated from curriculum/ (what changed)
 #   make bench   measure, and print ratios
 #   make lock    compile requirements*.txt anew from pyproject.toml
 
 VENV := .venv
 BIN := $(VENV)/bin
-OUT ?= graded
+OUT ?= graded/book.duckdb
 LAB_ARGS ?=
 
 # A run without bytecode files pays two to four times as much for every import.
@@ -36,11 +36,12 @@ test: $(VENV)/installed-tests
 	$(BIN)/python -m pytest -n 2 $(TEST_ARGS)
 
 grade: setup
+	@bash .ci/setup.sh sandbox $(VENV)
 ifdef SUBMISSIONS
 	$(BIN)/python -m grader cohort "$(SUBMISSIONS)" --out "$(OUT)"
 else
-	$(BIN)/python -m grader sample --out "$(OUT)/submissions"
-	$(BIN)/python -m grader cohort "$(OUT)/submissions" --out "$(OUT)/results"
+	$(BIN)/python -m grader sample --out "$(dir $(OUT))submissions"
+	$(BIN)/python -m grader cohort "$(dir $(OUT))submissions" --out "$(OUT)"
 endif
 
 build: setup

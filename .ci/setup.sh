@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Makes the virtual environment and installs the lock into it; says what the system lacks and installs it where it may.
 #   setup.sh runtime VENV    what learners and instructors need
+#   setup.sh sandbox VENV    what grading needs of the system on top
 #   setup.sh tests VENV      what the tests need on top
 set -euo pipefail
 part=$1 venv=$2
@@ -48,14 +49,18 @@ runtime)
   cp .ci/overrides.json "$venv/share/jupyter/lab/settings/overrides.json"
   touch "$venv/installed"
   ;;
+sandbox)
+  [ "$(uname)" != Linux ] || command -v bwrap >/dev/null || apt bubblewrap
+  ;;
 tests)
+  bash "$0" sandbox "$venv"
   echo "Installing what the tests need ..."
   "$venv/bin/python" -m pip install -q --disable-pip-version-check -r requirements-test.txt
   command -v chromium >/dev/null || command -v chromium-browser >/dev/null || apt chromium
   touch "$venv/installed-tests"
   ;;
 *)
-  echo "usage: setup.sh runtime|tests VENV" >&2
+  echo "usage: setup.sh runtime|sandbox|tests VENV" >&2
   exit 2
   ;;
 esac

@@ -24,7 +24,7 @@ from pathlib import Path
 
 from grader.files import write_whole
 from workshop.errors import UsageError, WorkshopError
-from workshop.paths import REPOSITORY, home
+from workshop.paths import PACKAGES, digest_of, home
 from workshop.topics import Topic, syllabus, topic
 from workshop.world import generator_version
 from workshop.world.seeds import SEED_BYTES
@@ -109,11 +109,7 @@ def seed_for(seeds: Sequence[bytes], secret: bytes, topic: str, learner: str, no
 
 def digest(item: Topic) -> str:
     """Changes with anything on which a certificate depends: the topic, the kit, the generator."""
-    value = hashlib.sha256(generator_version().encode())
-    for place in (item.source, REPOSITORY / "workshop"):
-        for file in sorted(place.rglob("*.py")):
-            value.update(file.relative_to(REPOSITORY).as_posix().encode() + b"\0" + file.read_bytes() + b"\0")
-    return value.hexdigest()[:HEX]
+    return digest_of((item.source, PACKAGES / "workshop"), generator_version())[:HEX]
 
 
 class _Candidates:

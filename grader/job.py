@@ -13,7 +13,7 @@ from functools import cache
 from typing import Any
 
 from grader.limits import Limits
-from workshop.paths import REPOSITORY
+from workshop.paths import PACKAGES, REPOSITORY, digest_of
 from workshop.topics import Topic
 from workshop.world import generator_version
 
@@ -63,10 +63,6 @@ class Outcome:
 def sources_digest(item: Topic) -> str:
     """Sixteen hexadecimal digits that change with the lab, its checks, the kit, the grader, the generator, the lock and the
     version of Python: what decides a result besides the notebook and the seed."""
-    digest = hashlib.sha256(f"{generator_version()} {sys.version_info[0]}.{sys.version_info[1]}".encode())
-    files = [item.source / "lab.py", item.source / "checks.py", REPOSITORY / "requirements.txt"]
-    for package in ("workshop", "grader"):
-        files += sorted((REPOSITORY / package).rglob("*.py"))
-    for file in files:
-        digest.update(file.relative_to(REPOSITORY).as_posix().encode() + b"\0" + file.read_bytes() + b"\0")
-    return digest.hexdigest()[:16]
+    places = (item.source / "lab.py", item.source / "checks.py", REPOSITORY / "requirements.txt")
+    packages = (PACKAGES / "workshop", PACKAGES / "grader")
+    return digest_of((*places, *packages), generator_version(), f"{sys.version_info[0]}.{sys.version_info[1]}")[:16]

@@ -143,21 +143,20 @@ class Room:
         self._work = WORK if warm.isolated else str(self.root / "work")
         self._seen_worlds = WORLDS if warm.isolated else str(self.worlds)
         if not warm.isolated:
-            (self.root / "work").mkdir()
+            (self.root / "work" / ".tmp").mkdir(parents=True)
         spec = self.root / "jupyter" / "kernels" / KERNEL_NAME
         spec.mkdir(parents=True)
         (spec / "kernel.json").write_text(json.dumps(self._spec()), encoding="utf-8")
 
     def request(self) -> dict[str, Any]:
         """What a fork server is asked for by any process of this run."""
-        temporary = "/tmp" if self.warm.isolated else self._work
         return {
             "run": self.name,
             "cwd": self._work,
             "walls": self.limits.walls(),
             "env": {
                 "HOME": self._work,
-                "TMPDIR": temporary,
+                "TMPDIR": f"{self._work}/.tmp",
                 "IPYTHONDIR": f"{self._work}/.ipython",
                 WORLDS_VARIABLE: self._seen_worlds,
             },

@@ -22,9 +22,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from grader.inside.isolate import RUNS, WORK, WORLDS
+from grader.forked import Forked, ServerGone
+from grader.inside.isolate import EMPTY, RUNS, WORK, WORLDS
+from grader.limits import Limits
 from workshop.errors import UsageError, WorkshopError
-from workshop.paths import CURRICULUM, REPOSITORY, home
+from workshop.paths import CURRICULUM, PACKAGES, REPOSITORY, home
 
 SANDBOX, NONE = "sandbox", "none"
 ISOLATIONS = (SANDBOX, NONE)
@@ -42,6 +44,8 @@ WAYS_OUT = (
 PRELOAD = ("grader.inside.kernel", "grader.inside.judge", "workshop.remote", "duckdb", "pandas", "grader.inside.warm")
 SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/nix/store")
 SETTINGS = ("/etc/ld.so.cache", "/etc/alternatives", "/etc/fonts", "/etc/localtime")
+SYLLABUS = CURRICULUM / "syllabus.yaml"
+PLOTS = "/kestrel/matplotlib"
 START_S = 120
 SERVE = """
 import sys
@@ -49,7 +53,7 @@ sys.modules.setdefault("rfc3987_syntax", None)
 from grader.inside.forks import main
 main({fd}, {preload}, {kinds}, {isolated})
 """
-KINDS = {"kernel": "grader.inside.kernel:run", "judge": "grader.inside.judge:run"}
+KINDS = {"kernel": "grader.inside.kernel:run", "judge": "grader.inside.judge:run", "trial": "grader.inside.forks:trial"}
 
 
 @dataclass(frozen=True)
@@ -101,9 +105,13 @@ class ForkServer:
         ready = self.process.stdout.readline()
         if ready != b"ready\n":
             self.process.wait(START_S)
-            self._says.seek(0)
-            said = self._says.read().decode(errors="replace").strip().splitlines()
-            raise WorkshopError(said[-1] if said else f"it ended with code {self.process.returncode}")
+            raise WorkshopError(self.last_words() or f"it ended with code {self.process.returncode}")
+
+    def last_words(self) -> str:
+        """The last line that it or one of its children said on standard error."""
+        self._says.seek(0)
+        said = self._says.read().decode(errors="replace").strip().splitlines()
+        return said[-1] if said else ""
 
     @property
     def alive(self) -> bool:
@@ -145,12 +153,17 @@ class Sandbox:
             raise WorkshopError(f"The sandbox could not be started: {error}. {WAYS_OUT}") from error
 
     def await_ready(self) -> None:
-        """See ForkServer.await_ready."""
+        """See ForkServer.await_ready; and a first process is asked for, since not every system that lets the sandbox be
+        started lets walls be put up in it."""
         try:
             self.server.await_ready()
-        except WorkshopError as error:
+            (Path(self.warm.runs) / "trial" / "worlds").mkdir(parents=True)
+            request = {"kind": "trial", "run": "trial", "walls": Limits().walls()}
+            Forked(self.warm.socket, request).close()
+        except (WorkshopError, ServerGone) as error:
+            said = self.server.last_words() if isinstance(error, ServerGone) else str(error)
             self.close()
-            raise WorkshopError(f"The sandbox could not be started: {error}. {WAYS_OUT}") from None
+            raise WorkshopError(f"The sandbox could not be started: {said or error}. {WAYS_OUT}") from None
 
     @property
     def alive(self) -> bool:
@@ -209,33 +222,43 @@ def bubblewrap(runs: Path) -> list[str]:
         raise WorkshopError(f"Grading needs bubblewrap (bwrap), which is not here. {WAYS_OUT}")
     command = [program, "--unshare-all", "--unshare-user", "--uid", "1000", "--gid", "1000"]
     command += ["--new-session", "--hostname", "kestrel", "--clearenv"]
+    command += ["--proc", "/proc", "--dev", "/dev", "--tmpfs", "/tmp", "--dir", EMPTY, "--dir", WORLDS, "--dir", WORK]
     for place in SYSTEM:
         path = Path(place)
         if path.is_symlink():
             command += ["--symlink", os.readlink(path), place]
         elif path.is_dir():
             command += ["--ro-bind", place, place]
-    seen = [Path(p) for p in SYSTEM if Path(p).is_dir()]
-    for place in (*SETTINGS, sys.base_prefix, sys.prefix, *_kit()):
-        path = Path(place)
-        if path.exists() and not any(path.is_relative_to(p) for p in seen):
+    for place in (*SETTINGS, sys.base_prefix, sys.prefix):
+        if Path(place).exists():
+            command += ["--ro-bind", place, place]
+    # Whatever lies in a folder that is seen is covered, then the little that may be seen of it is shown.
+    shown = [Path(p).resolve() for p in (*SYSTEM, sys.base_prefix, sys.prefix)]
+    covered = [p for p in (REPOSITORY, home().resolve()) if p.is_dir() and _is_below(p, shown)]
+    for path in covered:
+        command += ["--tmpfs", str(path)]
+    for path in (Path(sys.prefix), *_kit()):
+        if not _is_below(path, shown) or _is_below(path, covered):
             command += ["--ro-bind", str(path), str(path)]
-            seen.append(path)
-    command += ["--proc", "/proc", "--dev", "/dev", "--tmpfs", "/tmp"]
-    command += ["--dir", WORLDS, "--dir", WORK, "--ro-bind", str(runs), RUNS]
+    if REPOSITORY != PACKAGES:  # an installed wheel, which carries the topics in the kit's own folder
+        command += ["--tmpfs", str(REPOSITORY)]
+    command += ["--ro-bind", str(SYLLABUS), str(SYLLABUS)]
     fonts = _fonts()
-    command += ["--dir", "/tmp/matplotlib", "--ro-bind", str(fonts), f"/tmp/matplotlib/{fonts.name}"]
-    for name, value in inner_environment("/tmp/matplotlib").items():
+    command += ["--ro-bind", str(runs), RUNS, "--tmpfs", PLOTS, "--ro-bind", str(fonts), f"{PLOTS}/{fonts.name}"]
+    for name, value in inner_environment(PLOTS).items():
         command += ["--setenv", name, value]
     return [*command, "--remount-ro", "/dev", "--remount-ro", "/", "--chdir", "/"]
 
 
+def _is_below(path: Path, folders: list[Path]) -> bool:
+    return any(path.is_relative_to(folder) for folder in folders)
+
+
 def _kit() -> Iterator[Path]:
-    """What of the repository is seen inside: the kit and the inner part of the grader; the syllabus, but no topic."""
-    yield REPOSITORY / "workshop"
-    yield REPOSITORY / "grader" / "__init__.py"
-    yield REPOSITORY / "grader" / "inside"
-    yield CURRICULUM / "syllabus.yaml"
+    """What of the packages is seen inside: the kit and the inner part of the grader. (Of the repository, the syllabus.)"""
+    yield PACKAGES / "workshop"
+    yield PACKAGES / "grader" / "__init__.py"
+    yield PACKAGES / "grader" / "inside"
 
 
 def inner_environment(matplotlib: str) -> dict[str, str]:
@@ -246,7 +269,7 @@ def inner_environment(matplotlib: str) -> dict[str, str]:
         "TZ": "UTC",
         "HOME": "/tmp",
         "MPLCONFIGDIR": matplotlib,
-        "PYTHONPATH": str(REPOSITORY),
+        "PYTHONPATH": str(PACKAGES),
         "PYTHONHASHSEED": "0",  # two runs of the same work give the same
         "GX_ANALYTICS_ENABLED": "false",
         "PYDEVD_DISABLE_FILE_VALIDATION": "1",

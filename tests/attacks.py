@@ -43,7 +43,7 @@ def cell(attack: Attack, aim: dict[str, Any]) -> str:
         f"try:\n    said = attack({aim!r})\n"
         "except BaseException as error:\n"
         "    said = f'stopped by {type(error).__name__}: {error}'\n"
-        f"print({SAYS!r} + {attack.name!r} + ': ' + ascii(str(said)[:4000]), flush=True)\n"
+        f"print({chr(10) + SAYS!r} + {attack.name!r} + ': ' + ascii(str(said)[:4000]), flush=True)\n"
     )
 
 
@@ -249,22 +249,6 @@ LOOKING = (
                     continue
             time.sleep(0.1)
         raise LookupError("nothing of another run")
-        """,
-        TOKEN,
-    ),
-    Attack(
-        "file shared by all runs",
-        "reading another submission",
-        """
-        import stat
-        found = []
-        for fd in range(1024):  # whatever file this process was born with
-            try:
-                if stat.S_ISREG(os.fstat(fd).st_mode):
-                    found.append(os.pread(fd, 10**6, 0))
-            except OSError:
-                continue
-        return f"files held open: {found}"
         """,
         TOKEN,
     ),
@@ -533,6 +517,23 @@ REACHING = (
     ),
 )
 
+SHARED_FILE = Attack(
+    "file shared by all runs",
+    "reading another submission",
+    """
+    import stat
+    found = []
+    for fd in range(1024):  # whatever file this process was born with
+        try:
+            if stat.S_ISREG(os.fstat(fd).st_mode):
+                found.append(os.pread(fd, 10**6, 0))
+        except OSError:
+            continue
+    return f"files held open: {found}"
+    """,
+    TOKEN,
+)
+
 # Processes that a fork server has made are born into its group, and a group knows no namespaces.
 GROUP_SIGNAL = Attack("signal to its group", "signals to the grader", "import signal\nos.kill(0, signal.SIGKILL)", SEEN)
 
@@ -558,7 +559,7 @@ FORK_BOMB = Attack(
     "fork bomb",
     """
     read, write = os.pipe()
-    end = time.time() + 6
+    end = time.time() + 4
     first = os.fork()
     if first == 0:
         os.setsid()
@@ -667,29 +668,29 @@ DISK_FILLERS = (
                 os.unlink(f"many/{name}")
         """,
     ),
-    Attack(
-        "filling a file held open",
-        "disk filler",
-        """
-        import stat
-        for fd in range(1024):
-            try:
-                if not stat.S_ISREG(os.fstat(fd).st_mode):
-                    continue
-            except OSError:
+)
+SHARED_FILE_FILLER = Attack(
+    "filling a file held open",
+    "disk filler",
+    """
+    import stat
+    for fd in range(1024):
+        try:
+            if not stat.S_ISREG(os.fstat(fd).st_mode):
                 continue
-            size = os.fstat(fd).st_size
-            try:
-                for at in range(80):
-                    os.pwrite(fd, bytes(2**20), size + at * 2**20)
-                return f"done: {fd}"
-            except OSError:
-                continue
-            finally:
-                os.ftruncate(fd, size)
-        raise LookupError("no file held open could be filled")
-        """,
-    ),
+        except OSError:
+            continue
+        size = os.fstat(fd).st_size
+        try:
+            for at in range(80):
+                os.pwrite(fd, bytes(2**20), size + at * 2**20)
+            return f"done: {fd}"
+        except OSError:
+            continue
+        finally:
+            os.ftruncate(fd, size)
+    raise LookupError("no file held open could be filled")
+    """,
 )
 
 FLOODS = (

@@ -15,6 +15,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -188,6 +189,7 @@ class Scene:
 
 
 QUIET = (*a.LOOKING, *a.REACHING)
+NO_FILES = (a.SHARED_FILE, a.SHARED_FILE_FILLER)  # shut with and without walls
 VICTIM = """
 import os, stat, time
 with open("mine.txt", "w") as out:
@@ -231,7 +233,7 @@ def play(isolation: str, folder: Path) -> Scene:
         "tops": ["/kestrel", "/tmp", "/dev"] if walls else [],
         "rooms": [f"{warm.rooms}/*/work/mine.txt", "/proc/[0-9]*/cwd/mine.txt"],
         "sockets": [f"{warm.rooms}/*/k*-1", f"{warm.rooms}/*/kernel-*.json"],
-        "patience_s": 1.0 if walls else 8.0,
+        "patience_s": 0.7 if walls else 8.0,
         "book": str(books["book"]),
         "other_book": str(books["other_book"]),
         "marks": str(marks),
@@ -245,14 +247,14 @@ def play(isolation: str, folder: Path) -> Scene:
         "word": f"left-behind-{secrets.token_hex(8)}",
     }
     results: dict[str, Marked] = {}
-    victims = VICTIM.format(work=TOKENS["work"], file=TOKENS["file"], seconds=6 if walls else 4)
+    victims = VICTIM.format(work=TOKENS["work"], file=TOKENS["file"], seconds=4)
     beside = threading.Thread(
         target=lambda: results.update(victim=grade_cells({3: victims}, solved=False, isolation=isolation))
     )
     try:
         beside.start()
         time.sleep(0.8)
-        sources = [HELPERS, *(cell(attack, aim) for attack in QUIET)]
+        sources = [HELPERS, *(cell(attack, aim) for attack in (*QUIET, *NO_FILES))]
         # Solved in the sandbox, where the marks must stand; without walls only success counts.
         graded = grade_bytes(bytes_with(sources, solved=walls), isolation=isolation, cell_s=20.0)
         ended = time.monotonic()
@@ -331,8 +333,22 @@ def test_without_walls_the_attack_succeeds(attack: Attack, scene: Scene) -> None
     assert succeeded(attack, scene), scene.said.get(attack.name)
 
 
+def test_where_a_file_is_handed_on_it_is_found_and_filled() -> None:
+    """Standard error of a fork server is a file; what it forks must not be born with it."""
+    with tempfile.TemporaryFile() as handed_on:
+        handed_on.write(TOKENS["file"].encode())
+        handed_on.flush()
+        code = carried(*NO_FILES)
+        done = subprocess.run(
+            [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=handed_on, text=True, check=True
+        )
+    words = said(done.stdout)
+    assert TOKENS["file"] in words[a.SHARED_FILE.name]
+    assert words[a.SHARED_FILE_FILLER.name].startswith("done")
+
+
 @pytest.mark.parametrize("scene", [SANDBOX], indirect=True)
-@pytest.mark.parametrize("attack", QUIET, ids=names)
+@pytest.mark.parametrize("attack", [*QUIET, *NO_FILES], ids=names)
 def test_in_the_sandbox_the_attack_fails(attack: Attack, scene: Scene) -> None:
     assert attack.name in scene.said, "it did not get to its end"
     if attack.name == "strange files":  # nothing to gain: what they leave must be cleared
@@ -696,7 +712,26 @@ class Tags(HTMLParser):
 
 
 OF_THE_PAGE = set(
-    ["html", "head", "meta", "title", "style", "body", "main", "h1", "h2", "p", "strong", "section", "div", "span", "small", "table", "thead", "tbody"]
+    [
+        "html",
+        "head",
+        "meta",
+        "title",
+        "style",
+        "body",
+        "main",
+        "h1",
+        "h2",
+        "p",
+        "strong",
+        "section",
+        "div",
+        "span",
+        "small",
+        "table",
+        "thead",
+        "tbody",
+    ]
 )
 OF_THE_PAGE |= set(["tr", "th", "td", "img", "pre", "footer"])
 

@@ -25,7 +25,7 @@ import nbformat
 from nbformat import NotebookNode
 
 from workshop.errors import WorkshopError
-from workshop.paths import REPOSITORY, home
+from workshop.paths import REPOSITORY, digest_of, home
 from workshop.topics import Topic, syllabus
 from workshop.world import ensure_world, practice_seed, subjects
 
@@ -202,12 +202,7 @@ def _state_file() -> Path:
 def _inputs(job: Job) -> str:
     """A digest of all that an executed notebook depends on."""
     item = next(t for t in syllabus().topics if t.id == job.topic_id)
-    digest = hashlib.sha256()
-    places = [REPOSITORY / "workshop", REPOSITORY / "datasets", item.source, REPOSITORY / "requirements.txt"]
-    for place in places:
-        for file in [place] if place.is_file() else sorted(p for p in place.rglob("*") if p.suffix in {".py", ".sql"}):
-            digest.update(file.relative_to(REPOSITORY).as_posix().encode() + b"\0" + file.read_bytes() + b"\0")
-    return digest.hexdigest()
+    return digest_of((REPOSITORY / "workshop", REPOSITORY / "datasets", item.source, REPOSITORY / "requirements.txt"))
 
 
 def build(

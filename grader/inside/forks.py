@@ -260,6 +260,10 @@ def preload(modules: list[str]) -> None:
         raise RuntimeError("a module that was preloaded has started a thread")
 
 
+def trial(request: dict[str, Any], fds: list[int]) -> None:
+    """Does nothing: that it is called shows that children can be made."""
+
+
 def main(listener: int, modules: tuple[str, ...], kinds: dict[str, str], isolated: bool) -> None:
     """Imports ``modules``, says "ready" on standard output and serves. ``kinds``: "module:function" by name."""
     preload(list(modules))

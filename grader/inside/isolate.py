@@ -29,6 +29,7 @@ MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_REMOUNT, MS_BIND, MS_REC, MS_PRIVA
     16384,
     1 << 18,
 )
+MNT_DETACH = 2
 PR_SET_PDEATHSIG, PR_SET_SECCOMP, PR_CAPBSET_DROP, PR_SET_NO_NEW_PRIVS = 1, 22, 24, 38
 SECCOMP_MODE_FILTER = 2
 LAST_CAPABILITY = 63
@@ -37,7 +38,9 @@ INODES_PER_MB = 64
 SHARED_MEMORY_BYTES = 64 * 1024**2
 VISIBLE_PROC = ("meminfo", "cpuinfo", "stat", "filesystems", "loadavg", "uptime", "version")
 
-RUNS, WORLDS, WORK = "/kestrel/runs", "/kestrel/worlds", "/kestrel/work"
+RUNS, WORLDS, WORK, EMPTY = "/kestrel/runs", "/kestrel/worlds", "/kestrel/work", "/kestrel/empty"
+# A clone may lie in /tmp: then that is read-only for runs, which have TMPDIR.
+OURS_IN_TMP = any(Path(p).is_relative_to("/tmp") for p in (sys.prefix, sys.base_prefix, __file__))
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -117,20 +120,23 @@ def enter_namespaces(run: str, walls: Walls) -> None:
     _tmpfs(RUNS, 4096, MS_RDONLY)
     _tmpfs(WORK, walls.work_bytes)
     os.mkdir(f"{WORK}/.tmp")
-    _bind(f"{WORK}/.tmp", "/tmp")
+    if OURS_IN_TMP:
+        _mount("/tmp", "/tmp", None, MS_BIND | MS_REMOUNT | MS_RDONLY | MS_NOSUID | MS_NODEV)
+    else:
+        _bind(f"{WORK}/.tmp", "/tmp")
     _tmpfs("/dev/shm", SHARED_MEMORY_BYTES)
     _hide_proc()
 
 
 def _hide_proc() -> None:
     """A second proc cannot be mounted inside bubblewrap: what libraries read of the machine is shown, processes are not."""
-    _tmpfs("/tmp", 65536)
+    _tmpfs(EMPTY, 65536)
     for name in VISIBLE_PROC:
-        Path("/tmp", name).touch()
-        _bind(f"/proc/{name}", f"/tmp/{name}", MS_RDONLY | MS_NOEXEC)
-    _mount("/tmp", "/proc", None, MS_BIND | MS_REC)
-    _mount("/tmp", "/proc", None, MS_BIND | MS_REMOUNT | MS_RDONLY | MS_NOSUID | MS_NODEV)
-    _call("umount2", b"/tmp", ctypes.c_int(2))
+        Path(EMPTY, name).touch()
+        _bind(f"/proc/{name}", f"{EMPTY}/{name}", MS_RDONLY | MS_NOEXEC)
+    _mount(EMPTY, "/proc", None, MS_BIND | MS_REC)
+    _mount(EMPTY, "/proc", None, MS_BIND | MS_REMOUNT | MS_RDONLY | MS_NOSUID | MS_NODEV)
+    _call("umount2", EMPTY.encode(), ctypes.c_int(MNT_DETACH))
 
 
 def set_limits(walls: Walls, *, processes: bool = True) -> None:

@@ -11,7 +11,6 @@ Every random number comes from hashing (stream key, row): a row depends on its o
 order or on other tables.
 """
 
-import hashlib
 import importlib.util
 import re
 from collections.abc import Callable, Iterable
@@ -25,7 +24,7 @@ from types import ModuleType
 import duckdb
 
 from workshop.errors import UsageError, WorkshopError
-from workshop.paths import DATASETS
+from workshop.paths import DATASETS, PACKAGES, REPOSITORY, digest_of
 from workshop.world.seeds import stream_keys
 
 SCHEMAS = ("core", "raw", "mart", "ml", "ops", "share")
@@ -121,13 +120,11 @@ def generator_version() -> str:
     """Twelve hexadecimal digits that change with anything that could change a row: generator files, DuckDB, numpy."""
     import numpy as np
 
-    digest = hashlib.sha256(f"{duckdb.__version__} {np.__version__}".encode())
-    root = DATASETS.parent
-    for place in GENERATOR_FILES:
-        path = root / place
-        for file in [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.suffix in {".sql", ".py"}):
-            digest.update(file.relative_to(root).as_posix().encode() + b"\0" + file.read_bytes() + b"\0")
-    return digest.hexdigest()[:12]
+    return digest_of((_place(p) for p in GENERATOR_FILES), f"{duckdb.__version__} {np.__version__}")[:12]
+
+
+def _place(path: str) -> Path:
+    return (PACKAGES if path.startswith("workshop/") else REPOSITORY) / path
 
 
 def check_scale(scale: object) -> float:
