@@ -1,4 +1,4 @@
-"""python -m grader grade NOTEBOOK | cohort SUBMISSIONS | export BOOK | sample"""
+"""python -m grader grade NOTEBOOK | cohort SUBMISSIONS | export BOOK | kernels | sample"""
 
 from __future__ import annotations
 
@@ -172,6 +172,38 @@ def export(book: Path, kind: str, out: Path | None) -> None:
     except BaseException:
         os.unlink(partial)
         raise
+
+
+@cli.command()
+@click.option("--world", default=None, metavar="NAME", help="A practice world that the kernels see, such as practice-7.")
+@click.option("--scale", type=float, default=0.05, show_default=True, help="Its size.")
+@ISOLATION
+def kernels(world: str | None, scale: float, isolation: str) -> None:
+    """Serves warm, sandboxed kernels to papermill, nbval or any other Jupyter client, until it is stopped.
+
+    It prints how another program finds them (an environment variable and the kernel's name).
+    """
+    import signal
+
+    from grader import sandbox
+    from grader.kernels import KERNEL_NAME, room
+    from grader.limits import Limits
+    from workshop.world import ensure_world, practice_seed
+
+    _warn_of(isolation)
+    files = ensure_world(world, practice_seed(world), scale) if world is not None else None
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        with room(sandbox.shared(isolation).warm, Limits()) as place:
+            if files is not None:
+                place.offer(files)
+            for name, value in place.environment().items():
+                click.echo(f"export {name}={value}")
+            click.echo(f"# kernel name: {KERNEL_NAME}; for example: papermill in.ipynb out.ipynb -k {KERNEL_NAME}")
+            sys.stdout.flush()
+            signal.pause()
+    finally:
+        sandbox.close_all()
 
 
 @cli.command()

@@ -72,7 +72,7 @@ class StrictSession(Session):
             message = super().deserialize(msg_list, content, copy) if len(msg_list) <= MAX_FRAMES else None
             if message is not None and _well_formed(message):
                 return message
-        except (ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError):
+        except (ValueError, TypeError, LookupError, AttributeError, RecursionError, OverflowError):
             pass  # counted below
         self.bad += 1
         if self.bad > MAX_BAD:

@@ -946,15 +946,10 @@ STOLEN_SOLUTION = Attack(
     SEEN,
 )
 
-FORGED_RESULT = Attack(
-    "forged result",
-    "forging a verdict",
-    """
-    # Waits beside the run for its result to appear, and writes full marks over it.
-    code = '''
+FORGER = """
 import glob, json, os, sys, time
 end = time.time() + 12
-while time.time() < end:
+while time.time() < end and not os.path.exists(sys.argv[3]):
     for path in glob.glob(sys.argv[1] + "/*.json"):
         try:
             found = json.load(open(path))
@@ -965,16 +960,20 @@ while time.time() < end:
                 open(sys.argv[2], "w").write("forged")
         except (OSError, ValueError):
             pass
-    if os.path.exists(sys.argv[3]):
-        break
     time.sleep(0.002)
-'''
+"""
+FORGED_RESULT = Attack(
+    "forged result",
+    "forging a verdict",
+    f"""
+    # Waits beside the run for its result to appear, and writes other marks over it.
+    code = {FORGER!r}
     first = os.fork()
     if first == 0:
         os.setsid()
         if os.fork() == 0:
-            os.execv(sys.executable, [sys.executable, "-S", "-E", "-c", code, aim["spool"], aim["marks"] + "/forged",
-                                      aim["stop"]])
+            what = [aim["spool"], aim["marks"] + "/forged", aim["stop"]]
+            os.execv(sys.executable, [sys.executable, "-S", "-E", "-c", code, *what])
         os._exit(0)
     os.waitpid(first, 0)
     return "done"

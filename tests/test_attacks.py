@@ -465,8 +465,7 @@ class Ordinary:
     """What an ordinary client of Jupyter's made of a cell."""
 
     outputs: list[Any]
-    error: BaseException | None
-    seconds: float
+    error: str  # its class, empty if there was none
 
     @property
     def size(self) -> int:
@@ -479,12 +478,12 @@ def ordinary(source: str) -> Ordinary:
     from nbclient import NotebookClient
 
     nb = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source), nbformat.v4.new_code_cell("'next'")])
-    began, error = time.monotonic(), None
+    error = ""
     try:
         NotebookClient(nb, kernel_name="python3", timeout=20, startup_timeout=60).execute()
     except Exception as raised:
-        error = raised
-    return Ordinary([o for c in nb.cells for o in c.outputs], error, time.monotonic() - began)
+        error = type(raised).__name__
+    return Ordinary([o for c in nb.cells for o in c.outputs], error)
 
 
 def hostile(attack: Attack) -> str:
@@ -493,15 +492,15 @@ def hostile(attack: Attack) -> str:
 
 
 HURT = {  # how an ordinary client is hurt by each
-    "wrong signatures": lambda o: isinstance(o.error, ValueError),
-    "malformed texts": lambda o: o.error is not None,
-    "missing fields": lambda o: o.error is not None,
-    "odd transient": lambda o: isinstance(o.error, AttributeError),
-    "odd display id": lambda o: isinstance(o.error, TypeError),
-    "odd traceback": lambda o: o.error is not None,
-    "odd values of outputs": lambda o: any(o.get("data", {}).get("image/png") == 7 for o in o.outputs),
-    "deep output": lambda o: any("application/json" in o.get("data", {}) for o in o.outputs),
-    "forged end of the cell": lambda o: o.error is None and not any("after the end" in str(x) for x in o.outputs),
+    "wrong signatures": lambda o: o.error == "ValueError",
+    "malformed texts": lambda o: bool(o.error),
+    "missing fields": lambda o: bool(o.error),
+    "odd transient": lambda o: o.error == "AttributeError",
+    "odd display id": lambda o: o.error == "TypeError",
+    "odd traceback": lambda o: bool(o.error),
+    "odd values of outputs": lambda o: "'image/png': 7" in str(o.outputs),
+    "deep output": lambda o: "application/json" in str(o.outputs),
+    "forged end of the cell": lambda o: not o.error and "after the end" not in str(o.outputs),
 }
 
 
@@ -661,6 +660,8 @@ def test_sql_of_a_learner_reaches_no_file(isolation: str, tmp_path: Path) -> Non
             loot.unlink()
     source = f"""
 def load(con, *args):
+    if type(con).__name__ != "JudgedConnection":
+        return  # the notebook's own, which nobody judges
     said = []
     for sql in {statements!r}:
         try:
