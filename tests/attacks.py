@@ -554,31 +554,31 @@ OPEN_FILES = Attack(
 
 # -- too much --------------------------------------------------------------------------------------------------------------
 
+FORKS = """
+import os, time
+if os.fork():
+    os._exit(0)  # an orphan makes the others
+os.setsid()
+end, made = time.time() + 4, 0
+try:
+    while made < 700:
+        if os.fork() == 0:
+            time.sleep(max(0, end - time.time()))
+            os._exit(0)
+        made += 1
+except OSError:
+    pass
+print(made, flush=True)
+time.sleep(max(0, end - time.time()))
+"""
 FORK_BOMB = Attack(
     "fork bomb",
     "fork bomb",
-    """
-    read, write = os.pipe()
-    end = time.time() + 4
-    first = os.fork()
-    if first == 0:
-        os.setsid()
-        if os.fork() == 0:  # an orphan makes the others
-            made = 0
-            try:
-                while made < 700:
-                    if os.fork() == 0:
-                        time.sleep(max(0, end - time.time()))
-                        os._exit(0)
-                    made += 1
-            except OSError:
-                pass
-            os.write(write, b"%d" % made)
-            time.sleep(max(0, end - time.time()))
-        os._exit(0)
-    os.waitpid(first, 0)
-    made = int(os.read(read, 100))
-    assert made == 700, f"only {made} processes"
+    f"""
+    first = subprocess.Popen([sys.executable, "-S", "-E", "-c", {FORKS!r}], stdout=subprocess.PIPE)
+    made = int(first.stdout.readline())
+    assert made == 700, f"only {{made}} processes"
+    time.sleep(1.5)
     return "done"
     """,
 )

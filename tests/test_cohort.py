@@ -10,7 +10,6 @@ import random
 import re
 import shutil
 import signal
-import socket
 import stat
 import subprocess
 import sys
@@ -23,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from clusters import PATH, Cluster
 
 from grader import certify, cluster, collect, result
 from grader.cohort import Summary, grade_cohort
@@ -36,7 +36,6 @@ from workshop.topics import Topic, syllabus, topic
 TOPICS = [t for t in syllabus().topics if t.exists]
 SCALE = syllabus().course["grading_scale"]
 HERE = Path(__file__).parent
-PATH = f"{HERE.parent}:{HERE}"  # for processes that import these packages and this module
 LOG = "COHORT_TEST_LOG"
 DELAY_S = "COHORT_TEST_DELAY_S"
 
@@ -792,54 +791,13 @@ def lines(log: Path) -> int:
 # -- a cluster: a scheduler and workers, each a process with a folder and a home of its own --------------------------------
 
 
-class Cluster:
-    """A Dask scheduler on this machine, at an address that outlives it, and its workers by name."""
-
-    def __init__(self, folder: Path, log: Path, delay_s: float, tls: dict[str, str] | None = None) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
-        self.address = f"{'tls' if tls else 'tcp'}://127.0.0.1:{port}"
-        self._folder = folder
-        self._env = os.environ | {LOG: str(log), DELAY_S: str(delay_s)} | (tls or {})
-        self._env.pop("KESTREL_TEST_HOME", None)
-        self.scheduler: subprocess.Popen[bytes] | None = None
-        self.workers: dict[str, subprocess.Popen[bytes]] = {}
-
-    def start_scheduler(self) -> None:
-        place = ["--protocol", self.address.partition(":")[0], "--port", self.address.rpartition(":")[2]]
-        self.scheduler = self._start("scheduler", "scheduler", PATH, "--host", "127.0.0.1", *place)
-
-    def start_worker(self, name: str, package: Path | None = None) -> None:
-        path = f"{package}:{HERE}" if package else PATH
-        options = ["--no-nanny", "--nthreads", "1", "--host", "127.0.0.1", "--name", name, "--death-timeout", "20"]
-        self.workers[name] = self._start("worker", name, path, self.address, *options)
-
-    def _start(self, what: str, name: str, path: str, *args: str) -> subprocess.Popen[bytes]:
-        place = self._folder / name
-        (place / "home").mkdir(parents=True, exist_ok=True)
-        own = {"KESTREL_HOME": str(place / "home"), "DASK_TEMPORARY_DIRECTORY": str(place), "PYTHONPATH": path}
-        env = self._env | own
-        with open(place / "log", "ab") as log:
-            command_line = [sys.executable, "-m", f"distributed.cli.dask_{what}", "--no-dashboard", *args]
-            return subprocess.Popen(command_line, cwd=place, env=env, stdout=log, stderr=log)
-
-    def kill(self, *names: str) -> None:
-        for name in names:
-            process = self.scheduler if name == "scheduler" else self.workers.pop(name)
-            process.kill()
-            process.wait()
-
-    def close(self) -> None:
-        self.kill(*self.workers, *(["scheduler"] if self.scheduler else []))
-
-
 @pytest.fixture
 def start_cluster(tmp_path: Path) -> Iterator[Callable[..., Cluster]]:
     started: list[Cluster] = []
 
     def start(delay_s: float = 0, workers: int = 2, tls: dict[str, str] | None = None) -> Cluster:
-        found = Cluster(tmp_path / "cluster", tmp_path / "log", delay_s, tls)
+        env = {LOG: str(tmp_path / "log"), DELAY_S: str(delay_s), **(tls or {})}
+        found = Cluster(tmp_path / "cluster", env, tls=bool(tls))
         started.append(found)
         found.start_scheduler()
         for i in range(workers):

@@ -1,0 +1,127 @@
+"""Killed at random moments, a real cohort ends in the book of one that nobody disturbed, row for row."""
+
+import os
+import random
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import nbformat
+import pytest
+from clusters import Cluster
+from conftest import lab_bytes
+from killing import GRADER, JOB, KERNEL, SANDBOX, STABLE, kill_one, run_and_kill
+
+from grader.bank import answers
+from grader.certify import certified_pools, load_secret
+from grader.gradebook import Gradebook
+from grader.sample import notebook_with
+from workshop.topics import Topic, syllabus, topic
+
+COURSE = "round: resumption\nseeds: {pool: 1, per: course}\n"
+PLACE = "03_orchestration/06_idempotent_processing.ipynb"
+
+
+def holds(item: Topic, seed: bytes, scale: float) -> list[str]:
+    """A contract without breaches."""
+    return []
+
+
+@pytest.fixture(scope="module")
+def cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with submissions/, course.yaml and the book of an undisturbed run."""
+    folder = tmp_path_factory.mktemp("cohort")
+    item = topic("3.6")
+    wrong = [a for a in answers(item) if not a.right]
+    works = {
+        "ada": lab_bytes(),
+        "ben": lab_bytes(solved=False),
+        "cid": lab_bytes({3: "import os; os._exit(1)"}, solved=False),
+        "dot": nbformat.writes(notebook_with(item, {wrong[0].task: wrong[0].source})).encode(),
+        "eve": b"no notebook",
+        "fay": lab_bytes({-1: "x = 1"}),
+        "gil": lab_bytes({2: "1 / 0"}, solved=False),
+    }
+    for learner, data in works.items():
+        path = folder / "submissions" / learner / PLACE
+        path.parent.mkdir(parents=True)
+        path.write_bytes(data)
+        os.utime(path, (1_800_000_000, 1_800_000_000))
+    (folder / "course.yaml").write_text(COURSE)
+    # That the contract holds is tested elsewhere, and takes ten seconds a seed.
+    about = {"secret": load_secret(), "round": "resumption", "scale": syllabus().course["grading_scale"]}
+    certified_pools([item], 1, **about, certify=holds)
+    assert subprocess.run(command(folder, "undisturbed"), capture_output=True, check=False).returncode == 0
+    return folder
+
+
+def command(folder: Path, book: str, *options: str) -> list[str]:
+    """The command that grades the cohort into a book."""
+    given = [
+        str(folder / "submissions"),
+        "--out",
+        str(folder / f"{book}.duckdb"),
+        "--course",
+        str(folder / "course.yaml"),
+    ]
+    return [sys.executable, "-m", "grader", "cohort", *given, "--jobs", "2", *options]
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_killed_at_random_moments_the_book_is_that_of_an_undisturbed_run(cohort: Path, seed: int) -> None:
+    def start() -> subprocess.Popen[bytes]:
+        return subprocess.Popen(command(cohort, f"killed-{seed}"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+    kinds = [GRADER, STABLE, SANDBOX, JOB, KERNEL]
+    killed = run_and_kill(start, 10, kinds, random.Random(seed), most_s=240)
+    assert len(killed) >= 5, killed
+    assert compare(cohort, f"killed-{seed}")
+
+
+def test_a_cluster_whose_processes_are_killed_makes_the_same_book(cohort: Path, tmp_path: Path) -> None:
+    """Workers, scheduler, and whatever runs under a worker, each worker with a folder and a home of its own."""
+    rng = random.Random(3)
+    cluster = Cluster(tmp_path / "cluster", {})
+    cluster.start_scheduler()
+    for name in ("one", "two"):
+        cluster.start_worker(name)
+    process = subprocess.Popen(
+        command(cohort, "cluster", "--dask", cluster.address),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    killed: list[str] = []
+    try:
+        until = time.monotonic() + 200
+        while process.poll() is None and time.monotonic() < until:
+            time.sleep(rng.uniform(0.5, 3.0))
+            if len(killed) < 8 and (kind := _kill_in(cluster, rng)):
+                killed.append(kind)
+            cluster.restart_dead()
+        said = process.communicate(timeout=5)[0]
+    finally:
+        process.kill()
+        cluster.close()
+    assert process.returncode == 0, said
+    assert len(set(killed)) >= 3, killed
+    assert compare(cohort, "cluster")
+
+
+def _kill_in(cluster: Cluster, rng: random.Random) -> str | None:
+    kind = rng.choice(["scheduler", "worker", "inner", "inner"])
+    if kind == "scheduler":
+        cluster.scheduler.kill()
+        return kind
+    worker = rng.choice(list(cluster.workers.values()))
+    return kill_one(worker.pid, [GRADER] if kind == "worker" else [STABLE, SANDBOX, JOB, KERNEL], rng)
+
+
+def compare(folder: Path, book: str) -> bool:
+    """Asserts that two books have the same rows."""
+    want = Gradebook.rows_for_comparison(folder / "undisturbed.duckdb")
+    got = Gradebook.rows_for_comparison(folder / f"{book}.duckdb")
+    for table, rows in want.items():
+        assert got[table] == rows, table
+    return True
