@@ -4,7 +4,7 @@
 #   make test    set up and run all tests
 #   make grade   grade a folder: make grade SUBMISSIONS=folder OUT=book.duckdb (without SUBMISSIONS: a sample cohort)
 #   make build   build modules/, labs/, solutions/ and what else is generated from curriculum/ (what changed)
-#   make bench   measure, and print ratios
+#   make bench   measure, and print ratios (make bench BENCH="overhead memory" for parts of it)
 #   make lock    compile requirements*.txt anew from pyproject.toml
 
 VENV := .venv
@@ -48,7 +48,7 @@ build: setup
 	$(BIN)/python -m workshop build
 
 bench: $(VENV)/installed-tests
-	$(BIN)/python -m tests.bench
+	$(BIN)/python -m tests.bench $(BENCH)
 
 lock: setup
 	$(BIN)/python -m pip install -q uv

@@ -7,12 +7,10 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import statistics
 import subprocess
 import sys
 import tempfile
-import time
 
 RUNS = 5
 
@@ -63,28 +61,11 @@ seconds["peak_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 print(json.dumps(seconds))
 """
 
-BARE = """
-import logging, sys
-logging.disable(logging.CRITICAL)
-sys.modules.setdefault("rfc3987_syntax", None)
-import papermill
-papermill.execute_notebook(sys.argv[1], sys.argv[2], progress_bar=False, cwd=sys.argv[3])
-"""
-
 
 def fresh(code: str, *arguments: str) -> dict:
     """Runs code in a fresh process; its last line is JSON."""
     done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True)
     return json.loads(done.stdout.splitlines()[-1])
-
-
-def timed(command: list[str]) -> tuple[float, float]:
-    """Wall and CPU seconds of a command, its children included."""
-    before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
-    subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=True)
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return time.perf_counter() - began, cpu
 
 
 def median(values: list[float]) -> float:
@@ -151,36 +132,19 @@ def memory_of_a_kernel() -> None:
         print(f"  {item.id}  {float(nb.cells[-1].outputs[0].text):.0f} MB")
 
 
-def grading() -> None:
-    """One lab graded, against the bare papermill run of the same notebook."""
-    from workshop.topics import syllabus
+def main(wanted: list[str]) -> None:
+    """Runs all measurements, or those named."""
+    from tests import bench_grading
 
-    print("Grading one solved lab against a bare papermill run of the same notebook (medians; ratio pair by pair)")
-    for item in (t for t in syllabus().topics if t.exists):
-        notebook = str(item.notebook("solutions"))
-        with tempfile.TemporaryDirectory() as folder:
-            grade = [sys.executable, "-m", "grader", "grade", notebook, "--seed", "0123456789abcdef" * 2]
-            bare = [sys.executable, "-c", BARE, notebook, f"{folder}/out.ipynb", folder]
-            timed(grade)
-            timed(bare)
-            pairs = [(timed(grade), timed(bare)) for _ in range(3)]
-        wall = median([a[0] / b[0] for a, b in pairs])
-        cpu = median([a[1] / b[1] for a, b in pairs])
-        g, b = median([a[0] for a, _ in pairs]), median([b[0] for _, b in pairs])
-        print(f"  {item.id}  graded {g:.2f} s  papermill {b:.2f} s  ratio wall {wall:.2f}  CPU {cpu:.2f}")
-
-
-def main() -> None:
-    """Runs all measurements."""
-    sys.modules.setdefault("rfc3987_syntax", None)
-    print(
-        f"{os.cpu_count()} cores, Python {sys.version.split()[0]}; medians of {RUNS} runs (3 at scale 1.0 and for grading)"
-    )
-    worlds()
-    labs()
-    memory_of_a_kernel()
-    grading()
+    sections = {"worlds": worlds, "labs": labs, "kernels": memory_of_a_kernel, **bench_grading.SECTIONS}
+    unknown = set(wanted) - set(sections)
+    if unknown:
+        sys.exit(f"There is no section {', '.join(sorted(unknown))}; there are {', '.join(sections)}.")
+    print(f"{os.cpu_count()} cores, Python {sys.version.split()[0]}; medians of {RUNS} runs (3 at scale 1.0)")
+    for name in wanted or sections:
+        sections[name]()
 
 
 if __name__ == "__main__":
-    main()
+    sys.modules.setdefault("rfc3987_syntax", None)
+    main(sys.argv[1:])
