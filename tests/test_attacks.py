@@ -640,9 +640,10 @@ def test_invented_answers(topic_id: str) -> None:
 def test_a_question_to_the_judge_that_cannot_be_answered_is_no_fault_of_the_graders(question: str) -> None:
     source = a.JUDGE_QUESTION.format(questions=[question], count=1)
     sources = {place_after("task-a"): source, place_after("task-b"): source}
-    graded = grade_cells(sources, solved=False)
+    graded = grade_cells(sources, solved=False, cell_s=6.0)
     assert graded.gradable, graded.findings
     assert graded.points == 0
+    assert not {"kernel_died", "gave_up"} & graded.codes, graded.findings
     faults = [(r.check, r.message) for r in graded.results if r.grader_fault]
     assert not faults, faults[0]
 
@@ -899,7 +900,7 @@ def test_honest_submissions_beside_attackers_get_what_they_get_alone() -> None:
         "bombs": [HELPERS + cell(a.FORK_BOMB, {}), HELPERS + cell(a.MEMORY_BOMBS[1], {})],
         "fillers": [HELPERS + cell(attack, {"word": "w"}) for attack in a.DISK_FILLERS],
         "floods": [HELPERS + cell(a.FLOODS[0], {"rounds": 10**9})],
-        **({} if os.environ.get("NOGROUP") else {"group": [HELPERS + cell(a.GROUP_SIGNAL, {})]}),
+        "group": [HELPERS + cell(a.GROUP_SIGNAL, {})],
         "suicides": [HELPERS + cell(attack, {}) for attack in a.SUICIDES[:2]],
         "messages": [hostile(m) for m in a.MESSAGES[:2]],
     }
