@@ -175,7 +175,9 @@ def export(book: Path, kind: str, out: Path | None) -> None:
 
 
 @cli.command()
-@click.option("--world", default=None, metavar="NAME", help="A practice world that the kernels see, such as practice-7.")
+@click.option(
+    "--world", default=None, metavar="NAME", help="A practice world that the kernels see, such as practice-7."
+)
 @click.option("--scale", type=float, default=0.05, show_default=True, help="Its size.")
 @ISOLATION
 def kernels(world: str | None, scale: float, isolation: str) -> None:

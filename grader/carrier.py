@@ -6,7 +6,6 @@ stranger's data: messages of another command are ignored, sizes are limited, and
 
 from __future__ import annotations
 
-import contextlib
 import json
 import secrets
 from collections.abc import Callable
@@ -18,9 +17,9 @@ import zmq
 from grader.judge import JudgeProcess
 from grader.kernels import Room
 from grader.stopwatch import Stopwatch
-from grader.wire import QuickBlockingClient, StrictSession, limited
+from grader.wire import KernelMisbehaved, QuickBlockingClient, StrictSession, limited
 from workshop import codec
-from workshop.checks import CheckFailed, LearnerError
+from workshop.checks import LearnerError
 from workshop.world import WorldFiles
 
 MAX_REQUESTS = 200_000
@@ -95,7 +94,7 @@ class KernelCarrier:
                 except codec.CodecError as error:
                     self._abandon(request_id)
                     raise LearnerError(f"Your code asked for something that cannot be read: {error}.") from error
-                except CheckFailed:
+                except Exception:
                     self._abandon(request_id)
                     raise
         self._abandon(request_id)
@@ -115,8 +114,13 @@ class KernelCarrier:
                 raise KernelDied
             for name, channel in channels.items():
                 if channel.socket in ready:
-                    with contextlib.suppress(Empty, ValueError):
+                    try:
                         message = channel.get_msg(timeout=0)
+                    except Empty:
+                        continue
+                    except KernelMisbehaved:
+                        raise KernelDied from None
+                    else:
                         if message.get("parent_header", {}).get("msg_id") == request_id:
                             return name, message
         return "late", {}

@@ -29,7 +29,7 @@ from grader.limits import Limits
 from grader.pages import Pages
 from grader.plan import Planned, Planner, Say
 from grader.progress import Meter, Signals
-from grader.result import refusal
+from grader.result import printable, refusal
 from workshop.errors import UsageError, WorkshopError
 from workshop.topics import syllabus, topic
 
@@ -101,7 +101,7 @@ def _more(items: Sequence[Any], shown: int) -> str:
 
 def _shown(text: str) -> str:
     """A stranger's text for a terminal: short, and nothing in it that a terminal obeys."""
-    plain = "".join(c if c.isprintable() else "?" for c in text)
+    plain = printable(text).replace("\n", "?")
     return plain if len(plain) <= 60 else plain[:57] + "..."
 
 

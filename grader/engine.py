@@ -7,6 +7,7 @@ does not stop the others; a kernel that dies is started again for what follows.
 from __future__ import annotations
 
 import copy
+import signal
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,7 +15,7 @@ from typing import Any
 from jupyter_client.manager import AsyncKernelManager
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 from nbclient.util import run_sync
-from nbformat import NotebookNode
+from nbformat import NotebookNode, ValidationError
 from papermill.clientwrap import PapermillNotebookClient
 from papermill.engines import Engine, papermill_engines
 
@@ -134,6 +135,10 @@ class GradingClient(PapermillNotebookClient):
             self.watchdog.reason = str(error)
         except (DeadKernelError, CellTimeoutError, RuntimeError):
             alive = False
+        except (AttributeError, TypeError, ValueError, LookupError, ValidationError):
+            # nbclient takes messages apart: what gets through the checks and still trips it is the kernel's doing.
+            alive = False
+            self.watchdog.reason = "the kernel sent what cannot be read"
         finally:
             reason = self.watchdog.end()
             if not replay:
@@ -204,7 +209,7 @@ class GradingClient(PapermillNotebookClient):
             self.carrier.connect(connection, pid)
 
     def _interrupt(self) -> None:
-        self.watchdog.trip("a check's call did not come back")
+        self.km.provisioner.process.send_signal(signal.SIGINT)
 
     def _alive(self) -> bool:
         return bool(run_sync(self.km.is_alive)())

@@ -341,20 +341,25 @@ class Tree:
 
 
 def _resident(pid: int) -> int:
-    """Bytes that a process holds in memory, less what is backed by files: an upper bound of what is its own."""
-    try:
+    """Bytes that a process holds in memory, less what is backed by files on disk: an upper bound of what is its own."""
+    found = _kilobytes(f"/proc/{pid}/status", ("RssAnon:", "RssShmem:"))
+    if found:
+        return found * 1024
+    with contextlib.suppress(psutil.Error):  # not told on this system, or gone
         memory = psutil.Process(pid).memory_info()
-    except psutil.Error:
-        return 0
-    return memory.rss - getattr(memory, "shared", 0)
+        return memory.rss - getattr(memory, "shared", 0)
+    return 0
 
 
 def _own(pid: int) -> int:
-    """Bytes of a process's memory, what it shares with others in equal parts (proportional set size, proc(5))."""
+    """Bytes of a process's memory, less what is backed by files on disk, and what it shares with others in equal parts
+    (proportional set size, proc(5))."""
+    return _kilobytes(f"/proc/{pid}/smaps_rollup", ("Pss_Anon:", "Pss_Shmem:")) * 1024 or _resident(pid)
+
+
+def _kilobytes(file: str, names: tuple[str, ...]) -> int:
     try:
-        for line in Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="ascii").splitlines():
-            if line.startswith("Pss:"):
-                return int(line.split()[1]) * 1024
+        lines = Path(file).read_text(encoding="ascii", errors="replace").splitlines()
+        return sum(int(line.split()[1]) for line in lines if line.startswith(names))
     except (OSError, ValueError, IndexError):
-        pass  # gone, or not told on this system
-    return _resident(pid)
+        return 0

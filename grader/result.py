@@ -126,6 +126,11 @@ def _evidence(e: Evidence) -> dict[str, Any]:
     }
 
 
+def printable(text: str) -> str:
+    """A stranger's text for a terminal: nothing in it that a terminal obeys."""
+    return "".join(c if c.isprintable() or c == "\n" else "?" for c in text)
+
+
 def to_text(result: dict[str, Any]) -> str:
     """The result for a terminal."""
     who = f" of {result['learner']}" if result["learner"] else ""
@@ -137,7 +142,7 @@ def to_text(result: dict[str, Any]) -> str:
             if c["message"] and c["outcome"] not in {"passed", "not attempted"}:
                 lines.append(f"      {c['message']}")
     lines += [f"  {f['level']}: {f['text']}" for f in result["findings"]]
-    return "\n".join(lines)
+    return printable("\n".join(lines))
 
 
 @cache

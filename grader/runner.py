@@ -31,7 +31,7 @@ from grader.job import Job, Outcome
 from grader.limits import Limits
 from grader.sandbox import ForkServer, Sandbox, Warm
 from workshop.errors import WorkshopError
-from workshop.paths import home
+from workshop.paths import PACKAGES, home
 from workshop.topics import imports_of, topic
 
 TRIES = 3
@@ -159,7 +159,8 @@ class Stable:
     def __init__(self) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="kestrel-")
         self.address = str(Path(self._folder.name) / "jobs")
-        env = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "TZ": "UTC"}
+        path = os.pathsep.join([str(PACKAGES), *filter(None, [os.environ.get("PYTHONPATH")])])
+        env = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "TZ": "UTC", "PYTHONPATH": path}
         env.pop("PYTHONDONTWRITEBYTECODE", None)
         self.server = ForkServer(Path(self.address), [], env, PRELOAD, KINDS, False)
 

@@ -46,6 +46,7 @@ SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/nix/
 SETTINGS = ("/etc/ld.so.cache", "/etc/alternatives", "/etc/fonts", "/etc/localtime")
 SYLLABUS = CURRICULUM / "syllabus.yaml"
 PLOTS = "/kestrel/matplotlib"
+PYTHON, PREFIXES = os.path.abspath(sys.executable), tuple(os.path.abspath(p) for p in (sys.base_prefix, sys.prefix))
 START_S = 120
 SERVE = """
 import sys
@@ -91,7 +92,7 @@ class ForkServer:
             code = SERVE.format(fd=listener.fileno(), preload=preload, kinds=kinds, isolated=isolated)
             self._says: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed in close()
             self.process = subprocess.Popen(
-                [*command, sys.executable, "-P", "-c", code],
+                [*command, PYTHON, "-P", "-c", code],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=self._says,
@@ -229,15 +230,15 @@ def bubblewrap(runs: Path) -> list[str]:
             command += ["--symlink", os.readlink(path), place]
         elif path.is_dir():
             command += ["--ro-bind", place, place]
-    for place in (*SETTINGS, sys.base_prefix, sys.prefix):
+    for place in (*SETTINGS, *PREFIXES):
         if Path(place).exists():
             command += ["--ro-bind", place, place]
     # Whatever lies in a folder that is seen is covered, then the little that may be seen of it is shown.
-    shown = [Path(p).resolve() for p in (*SYSTEM, sys.base_prefix, sys.prefix)]
+    shown = [Path(p).resolve() for p in (*SYSTEM, *PREFIXES)]
     covered = [p for p in (REPOSITORY, home().resolve()) if p.is_dir() and _is_below(p, shown)]
     for path in covered:
         command += ["--tmpfs", str(path)]
-    for path in (Path(sys.prefix), *_kit()):
+    for path in (Path(PREFIXES[1]), *_kit()):
         if not _is_below(path, shown) or _is_below(path, covered):
             command += ["--ro-bind", str(path), str(path)]
     if REPOSITORY != PACKAGES:  # an installed wheel, which carries the topics in the kit's own folder

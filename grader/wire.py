@@ -30,7 +30,7 @@ LOOK_EVERY_S = 0.5
 DROPPED = "kestrel_dropped"
 
 # What of a message's content the readers rely on: field and type, by message type.
-SHAPES: dict[str, dict[str, type | tuple[type, ...]]] = {
+SHAPES: dict[str, dict[str, type]] = {
     "stream": {"name": str, "text": str},
     "display_data": {"data": dict, "metadata": dict},
     "update_display_data": {"data": dict, "metadata": dict},
@@ -109,9 +109,31 @@ def _well_formed(message: dict[str, Any]) -> bool:
         return False
     if not all(isinstance(content.get(name), want) for name, want in SHAPES.get(kind, {}).items()):
         return False
-    if kind == "error":
-        return all(isinstance(line, str) for line in content["traceback"])
-    return kind != "stream" or content["name"] in {"stdout", "stderr"}
+    if kind == "stream":
+        return content["name"] in {"stdout", "stderr"}
+    return _parts_fit(kind, content)
+
+
+def _parts_fit(kind: str, content: dict[str, Any]) -> bool:
+    """Whether the parts of outputs and replies are what nbclient and nbformat take them for."""
+    if kind == "error" or (kind == "execute_reply" and content["status"] == "error"):
+        lines = content.get("traceback", [])
+        return (
+            isinstance(lines, list)
+            and all(isinstance(line, str) for line in lines)
+            and all(isinstance(content.get(name, ""), str) for name in ("ename", "evalue"))
+        )
+    if kind == "execute_reply":
+        payload = content.get("payload") or []
+        return isinstance(payload, list) and all(isinstance(part, dict) for part in payload)
+    if "data" in SHAPES.get(kind, {}):
+        transient = content.get("transient") or {}
+        return (
+            isinstance(transient, dict)
+            and isinstance(transient.get("display_id", ""), str)
+            and all(isinstance(v, str) or name.endswith("json") for name, v in content["data"].items())
+        )
+    return True
 
 
 def limited(context: zmq.Context) -> zmq.Context:

@@ -1117,7 +1117,7 @@ JUDGE_QUESTIONS = (
     'con._request(\'{"database": [], "sql": {"a": 1}, "parameters": 7}\')',
     'con._request(\'{"callback": "callback99", "args": 5}\')',
     "con._request('[1]')",
-    "con.execute(\"select repeat('x', 1000000000)\")",
+    "con.execute(\"select repeat('x', 100000000)\")",
     "con.execute('select ' + '(' * 3000 + '1' + ')' * 3000)",
     "con.execute('drop schema raw cascade; drop table orders; drop table orders_daily; create view orders as select 1')",
 )

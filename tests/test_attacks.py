@@ -370,11 +370,11 @@ def test_beside_all_these_attacks_the_marks_stand(scene: Scene) -> None:
 
 @pytest.mark.parametrize("isolation", [NONE, SANDBOX])
 def test_a_signal_to_its_own_group_reaches_nobody_else(isolation: str) -> None:
+    """Where a parent and its child are of one group, it does; each run has a session of its own, with and without walls."""
+    code = f"import os, time\nif os.fork() == 0:\n    {a.GROUP_SIGNAL.source.replace(chr(10), '; ')}\ntime.sleep(9)"
+    assert subprocess.run([sys.executable, "-c", code], start_new_session=True, check=False).returncode == -9
     server = sandbox.shared(isolation).server
-    graded = grade_cells(put_in(a.GROUP_SIGNAL), solved=isolation == SANDBOX, isolation=isolation)
-    if isolation == NONE:
-        assert not server.alive
-        return
+    graded = grade_cells(put_in(a.GROUP_SIGNAL), isolation=isolation)
     assert server.alive, "the fork server of all runs was killed"
     assert "kernel_died" in graded.codes
     expect_full(graded)
@@ -516,7 +516,7 @@ def test_an_ordinary_client_is_hurt_by_hostile_messages(name: str) -> None:
 def test_hostile_messages_cost_nothing(attack: Attack) -> None:
     began = time.monotonic()
     graded = grade_bytes(bytes_with([hostile(attack), "print('next cell')"], solved=False), cell_s=8.0)
-    assert graded.outcome.tries == 1, "the grader's own process was lost"
+    assert "lost" not in graded.codes, "the grader's own process was lost"
     expect_untouched(graded)
     assert "next cell" in graded.printed, graded.findings
     assert time.monotonic() - began < 40

@@ -304,6 +304,8 @@ def serve(requests: Iterable[bytes], answers: BinaryIO) -> None:
             answer = codec.dumps({"value": value})
         except CheckFailed as failure:
             answer = codec.dumps({"failed": failure.message})
+        except codec.CodecError as error:
+            answer = codec.dumps({"failed": f"What your code asked of the database cannot be handed over: {error}."})
         except Exception as error:
             answer = codec.dumps({"broken": f"{type(error).__name__}: {error}"[:4000]})
         answers.write(answer.replace("\n", " ").encode() + b"\n")

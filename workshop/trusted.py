@@ -285,13 +285,18 @@ class Lab:
         if not isinstance(request, dict):
             raise codec.CodecError("a request is an object")
         if "database" in request:
+            if not isinstance(request.get("sql"), str):
+                raise codec.CodecError("a request to a database has its SQL")
             judge = self._carrier.judge
-            return codec.dumps(judge.execute(str(request["database"]), str(request["sql"]), request.get("parameters")))
+            return codec.dumps(judge.execute(str(request["database"]), request["sql"], request.get("parameters")))
         function = self._callbacks.get(str(request.get("callback")))
         if function is None:
             raise codec.CodecError("unknown request")
+        args, kwargs = request.get("args", []), request.get("kwargs", {})
+        if not isinstance(args, list) or not isinstance(kwargs, dict):
+            raise codec.CodecError("a request has a list of arguments and a mapping of named ones")
         try:
-            return codec.dumps({"value": function(*request.get("args", []), **request.get("kwargs", {}))})
+            return codec.dumps({"value": function(*args, **kwargs)})
         except CheckFailed:
             raise
         except Exception as error:

@@ -136,6 +136,7 @@ class Server:
         try:
             signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            os.setsid()  # a signal to its own group reaches nobody else, behind walls or not
             line = socket.socket(fileno=connection.detach())
             close_all_but([line.fileno(), *fds])
             if self._isolated:
