@@ -75,7 +75,10 @@ class Server:
         return True
 
     def _accept(self) -> None:
-        connection, _ = self._listener.accept()
+        try:
+            connection, _ = self._listener.accept()
+        except OSError:  # who asked has gone already
+            return
         connection.settimeout(5)
         try:
             line, fds = receive(connection)
@@ -143,8 +146,8 @@ class Server:
                 _stand_behind_walls(request, line)
             else:
                 isolate.end_with_parent()
-            if not self._isolated and "walls" in request:
-                isolate.set_limits(isolate.Walls(**request["walls"]), processes=False)
+                if "walls" in request:
+                    isolate.set_limits(isolate.Walls(**request["walls"]), processes=False)
             os.environ.update(request.get("env", {}))
             os.chdir(request.get("cwd", "."))
             tempfile.tempdir = None  # chosen anew, by the environment of this run
