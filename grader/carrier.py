@@ -1,12 +1,12 @@
-"""The carrier of the grader: commands go over the Jupyter protocol into the learner's kernel.
+"""The carrier of the grader: a command goes into the learner's kernel, requests and the answer come out.
 
-A command is code to execute; the kernel's requests and its answer come as input requests. All that arrives is a
-stranger's data: messages of another command are ignored, sizes are limited, and silence ends in a time-out.
+The Jupyter protocol carries the order to serve; the command itself, the kernel's requests and its answer go over a line of
+their own (grader.line). All that arrives is a stranger's data: frames of another command are ignored, sizes are limited, and
+silence ends in a time-out.
 """
 
 from __future__ import annotations
 
-import json
 import secrets
 from collections.abc import Callable
 from queue import Empty
@@ -16,6 +16,7 @@ import zmq
 
 from grader.judge import JudgeProcess
 from grader.kernels import Room
+from grader.line import Line, LineBroken, Said
 from grader.stopwatch import Stopwatch
 from grader.wire import KernelMisbehaved, QuickBlockingClient, StrictSession, limited
 from workshop import codec
@@ -23,6 +24,9 @@ from workshop.checks import LearnerError
 from workshop.world import WorldFiles
 
 MAX_REQUESTS = 200_000
+LOOK_EVERY_MS = 200
+REPLIED = "replied"  # the kernel has ended the command
+LATE = "late"
 
 
 class KernelDied(BaseException):
@@ -32,23 +36,23 @@ class KernelDied(BaseException):
 class KernelCarrier:
     """Sends commands to one kernel. ``interrupt`` asks it to stop what it does, ``alive`` says whether it lives."""
 
-    def __init__(
-        self, connection: dict[str, Any], pid: int, room: Room, interrupt: Callable[[], None], alive: Callable[[], bool]
-    ) -> None:
+    def __init__(self, room: Room, interrupt: Callable[[], None], alive: Callable[[], bool]) -> None:
         self.judge = JudgeProcess(room)
         self._room = room
         self._interrupt = interrupt
         self._alive = alive
         self._client: QuickBlockingClient | None = None
-        self.connect(connection, pid)
+        self._line: Line | None = None
+        self._pid = 0
 
-    def connect(self, connection: dict[str, Any], pid: int) -> None:
+    def connect(self, connection: dict[str, Any], pid: int, line: Line) -> None:
         """Connects to a kernel, the process ``pid`` (again, after a restart)."""
         self.disconnect()
         self._pid = pid
+        self._line = line
         client = QuickBlockingClient(context=limited(zmq.Context()), session=StrictSession())
         client.load_connection_info(connection)
-        client.start_channels(iopub=False, control=False)
+        client.start_channels(iopub=False, control=False, stdin=False)
         self._client = client
 
     def disconnect(self) -> None:
@@ -69,86 +73,87 @@ class KernelCarrier:
 
     def send(self, command: str, answer_request: Callable[[str], str], timeout_s: float) -> str:
         """See workshop.trusted.Carrier.send. Raises KernelDied when the kernel is gone."""
+        try:
+            return self._serve(command, answer_request, timeout_s)
+        except LineBroken:
+            raise KernelDied from None
+
+    def _serve(self, command: str, answer_request: Callable[[str], str], timeout_s: float) -> str:
         nonce = secrets.token_hex(8)
-        code = f"from workshop.remote import serve as _serve; _serve({nonce!r}, {command!r}); del _serve"
-        request_id = self._client.execute(code, silent=True, store_history=False, allow_stdin=True, stop_on_error=False)
+        code = f"from workshop.remote import serve as _serve; _serve({nonce!r}); del _serve"
+        request_id = self._client.execute(
+            code, silent=True, store_history=False, allow_stdin=False, stop_on_error=False
+        )
+        self._line.command(nonce, command)
         watch = Stopwatch(self._pid, timeout_s)
         answer: str | None = None
         for _ in range(MAX_REQUESTS):
-            kind, message = self._next(request_id, watch)
-            if kind == "late":
-                return self._give_up(request_id, timeout_s)
-            if kind == "reply":
+            said = self._next(request_id, watch)
+            if said == LATE:
+                self._abandon(request_id)
+                raise LearnerError(
+                    f"Your code did not come back within {timeout_s:.0f} seconds: is there an endless loop?"
+                )
+            if said == REPLIED:
                 if answer is None:
                     raise LearnerError("Your code ended the check before it had an answer.")
                 return answer
-            prompt = self._prompt(message, nonce)
-            if prompt is None:
-                self._client.input("")  # the learner's own input(): nobody is there to type
-            elif prompt["kind"] == "answer":
-                answer = prompt["text"]
-                self._client.input("")
+            if said.nonce != nonce:
+                self._line.end(said)
+            elif said.kind == "answer":
+                answer = said.text
+                self._line.reply(said, "")
             else:
                 try:
-                    self._client.input(answer_request(prompt["text"]))
+                    self._line.reply(said, answer_request(said.text))
                 except codec.CodecError as error:
-                    self._abandon(request_id)
+                    self._give_up(request_id, said)
                     raise LearnerError(f"Your code asked for something that cannot be read: {error}.") from error
                 except Exception:
-                    self._abandon(request_id)
+                    self._give_up(request_id, said)
                     raise
         self._abandon(request_id)
         raise LearnerError(
             f"Your code asked more than {MAX_REQUESTS:,} things of the database: is there an endless loop?"
         )
 
-    def _next(self, request_id: str, watch: Stopwatch) -> tuple[str, dict[str, Any]]:
-        """The next message that belongs to the command: ("input", m), ("reply", m) or ("late", {})."""
+    def _next(self, request_id: str, watch: Stopwatch) -> Said | str:
+        """What the kernel says next: a frame, REPLIED when it has ended the command, LATE when the time is over."""
+        shell = self._client.shell_channel
         poller = zmq.Poller()
-        channels = {"input": self._client.stdin_channel, "reply": self._client.shell_channel}
-        for channel in channels.values():
-            poller.register(channel.socket, zmq.POLLIN)
+        poller.register(shell.socket, zmq.POLLIN)
+        poller.register(self._line.fileno(), zmq.POLLIN)
+        if (said := self._line.waiting()) is not None:
+            return said
         while not watch.is_over:
-            ready = dict(poller.poll(200))
+            ready = dict(poller.poll(LOOK_EVERY_MS))
             if not ready and not self._alive():
                 raise KernelDied
-            for name, channel in channels.items():
-                if channel.socket in ready:
-                    try:
-                        message = channel.get_msg(timeout=0)
-                    except Empty:
-                        continue
-                    except KernelMisbehaved:
-                        raise KernelDied from None
-                    else:
-                        if message.get("parent_header", {}).get("msg_id") == request_id:
-                            return name, message
-        return "late", {}
+            if self._line.fileno() in ready and (said := self._line.receive()) is not None:
+                return said
+            if shell.socket in ready and self._has_replied(request_id):
+                return REPLIED
+        return LATE
 
-    @staticmethod
-    def _prompt(message: dict[str, Any], nonce: str) -> dict[str, str] | None:
-        text = message.get("content", {}).get("prompt")
-        if not isinstance(text, str) or len(text) > 2 * codec.MAX_BYTES:
-            return None
+    def _has_replied(self, request_id: str) -> bool:
         try:
-            prompt = json.loads(text)
-        except (ValueError, RecursionError):
-            return None
-        good = isinstance(prompt, dict) and prompt.get("nonce") == nonce and isinstance(prompt.get("text"), str)
-        return prompt if good and prompt.get("kind") in {"answer", "request"} else None
+            message = self._client.shell_channel.get_msg(timeout=0)
+        except Empty:
+            return False
+        except KernelMisbehaved:
+            raise KernelDied from None
+        return message["parent_header"].get("msg_id") == request_id
 
-    def _give_up(self, request_id: str, timeout_s: float) -> str:
+    def _give_up(self, request_id: str, said: Said) -> None:
+        """Leaves a request unanswered, and with it the command."""
+        self._line.end(said)
         self._abandon(request_id)
-        raise LearnerError(f"Your code did not come back within {timeout_s:.0f} seconds: is there an endless loop?")
 
     def _abandon(self, request_id: str) -> None:
         """Interrupts the command and waits a little for its end; a kernel that does not end it counts as dead."""
         self._interrupt()
         watch = Stopwatch(self._pid, 5)
-        while True:
-            kind, _ = self._next(request_id, watch)
-            if kind == "reply":
-                return
-            if kind == "late":
+        while (said := self._next(request_id, watch)) != REPLIED:
+            if said == LATE:
                 raise KernelDied
-            self._client.input("\x04")  # end of file: whoever asks gets EOFError
+            self._line.end(said)

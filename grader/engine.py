@@ -201,12 +201,11 @@ class GradingClient(PapermillNotebookClient):
 
     def _attach(self) -> None:
         process = self.km.provisioner.process
-        self.watchdog = Watchdog(process, self.limits, self.execution.room.warm.isolated)
-        connection, pid = self.km.get_connection_info(), process.pid
+        room = self.execution.room
+        self.watchdog = Watchdog(process, self.limits, room.warm.isolated)
         if self.carrier is None:
-            self.carrier = KernelCarrier(connection, pid, self.execution.room, self._interrupt, self._alive)
-        else:
-            self.carrier.connect(connection, pid)
+            self.carrier = KernelCarrier(room, self._interrupt, self._alive)
+        self.carrier.connect(self.km.get_connection_info(), process.pid, self.km.provisioner.line)
 
     def _interrupt(self) -> None:
         self.km.provisioner.process.send_signal(signal.SIGINT)

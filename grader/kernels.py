@@ -31,6 +31,7 @@ from grader.forked import Forked
 from grader.inside.isolate import WORK, WORLDS
 from grader.inside.kernel import CHANNELS
 from grader.limits import Limits
+from grader.line import Line
 from grader.sandbox import Warm
 from grader.stopwatch import Stopwatch
 from grader.wire import guard
@@ -53,6 +54,7 @@ class WarmProvisioner(KernelProvisionerBase):
     seconds = Unicode(help="Seconds after which nothing is read from the kernel any more.").tag(config=True)
 
     process: Forked | None = None
+    line: Line | None = None  # to the agent in the kernel, for who has commands for it
 
     @property
     def has_process(self) -> bool:
@@ -79,6 +81,7 @@ class WarmProvisioner(KernelProvisionerBase):
     async def launch_kernel(self, cmd: list[str], **kwargs: Any) -> KernelConnectionInfo:
         """Makes the listening sockets and has a kernel forked that gets them."""
         listeners = []
+        ours, theirs = socket.socketpair()
         try:
             for number in range(1, len(CHANNELS) + 1):
                 listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -87,10 +90,14 @@ class WarmProvisioner(KernelProvisionerBase):
                 listener.listen(BACKLOG)
             key = self.connection_info["key"]
             request = {**self.request, "kind": "kernel", "key": key.decode() if isinstance(key, bytes) else key}
-            self.process = Forked(self.server, request, [s.fileno() for s in listeners])
+            self.process = Forked(self.server, request, [s.fileno() for s in (*listeners, theirs)])
+            self.line = Line(ours)
+        except BaseException:
+            ours.close()
+            raise
         finally:
-            for listener in listeners:
-                listener.close()
+            for end in (*listeners, theirs):
+                end.close()
         return self.connection_info
 
     async def poll(self) -> int | None:
@@ -125,7 +132,8 @@ class WarmProvisioner(KernelProvisionerBase):
     def _let_go(self) -> None:
         if self.process:
             self.process.close()
-            self.process = None
+            self.line.close()
+            self.process = self.line = None
 
 
 class Room:

@@ -17,6 +17,7 @@ from traitlets.config import Config
 from zmq.eventloop.zmqstream import ZMQStream
 
 from grader.inside import forks
+from workshop import remote
 
 CHANNELS = ("shell", "stdin", "control", "iopub", "hb")
 
@@ -82,7 +83,8 @@ class HandedKernelApp(kernelapp.IPKernelApp):
 
 
 def run(request: dict[str, Any], fds: list[int]) -> None:
-    """Runs a kernel until it is told to stop. ``request``: key (of the connection); ``fds``: the listening sockets."""
+    """Runs a kernel until it is told to stop. ``request``: key (of the connection); ``fds``: the listening sockets, then the
+    line on which the grader's commands come."""
     kernelapp.IOPubThread = UnixIOPubThread
     app = HandedKernelApp(
         transport="ipc",
@@ -93,7 +95,9 @@ def run(request: dict[str, Any], fds: list[int]) -> None:
         config=Config({"HistoryManager": {"enabled": False}}),
         **{f"{name}_port": n for n, name in enumerate(CHANNELS, 1)},
     )
-    app.listeners = dict(zip(CHANNELS, fds, strict=True))
+    *listeners, line = fds
+    app.listeners = dict(zip(CHANNELS, listeners, strict=True))
+    remote.attach(line)
     app.session.key = request["key"].encode()
     with forks.no_standard_error():  # the server's is a file, which a learner could fill
         app.initialize([])
