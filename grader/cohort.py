@@ -382,9 +382,13 @@ def grade_one(
     except OSError as error:
         raise WorkshopError(f"{path} cannot be read: {error.strerror}.") from None
     try:
+        if len(data) > limits.notebook_bytes:
+            from grader import validate
+
+            validate.read(data, limits)  # refuses it, before anything is made of it
         item = topic(expected or topic_of(data, limits))
     except Refused as refused:
-        return Outcome(refusal(None, hashlib.sha256(data).hexdigest(), refused.finding), None, 0, 0.0)
+        return Outcome(refusal(expected, hashlib.sha256(data).hexdigest(), refused.finding), None, 0, 0.0)
     from grader import runner
 
     scale = syllabus().course["grading_scale"]

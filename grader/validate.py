@@ -63,14 +63,14 @@ def read(data: bytes, limits: Limits, expected: str | None = None) -> Submission
 
 
 def _parse(data: bytes, limits: Limits) -> NotebookNode:
-    if not data.strip():
-        raise Refused("empty", "The file is empty. Save the notebook and hand it in again.")
     if len(data) > limits.notebook_bytes:
         raise Refused(
             "too_large",
             f"The file has {len(data) / 1e6:.0f} MB; at most {limits.notebook_bytes // 2**20} MB are graded. Clear the outputs "
             "(Kernel, Restart Kernel and Clear Outputs) and hand it in again.",
         )
+    if not data.strip():
+        raise Refused("empty", "The file is empty. Save the notebook and hand it in again.")
     try:
         plain = json.loads(data.decode("utf-8-sig"))
     except (UnicodeDecodeError, ValueError, RecursionError):

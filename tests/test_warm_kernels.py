@@ -21,6 +21,7 @@ from grader import sandbox
 from grader.forked import Forked, ServerGone, is_there
 from grader.kernels import KERNEL_NAME, room
 from grader.limits import Limits
+from grader.line import Line, LineBroken
 from grader.sandbox import SANDBOX, Sandbox, bubblewrap
 from grader.wire import MAX_BAD, KernelMisbehaved, StrictSession
 from workshop.errors import WorkshopError
@@ -311,6 +312,44 @@ def test_a_flood_and_endless_talk_end_the_reading() -> None:
     session.deadline = time.monotonic() - 1
     with pytest.raises(KernelMisbehaved, match="time is over"):
         session.feed_identities([b"x"])
+
+
+def frame(text: bytes = b"text", **head: object) -> bytes:
+    """A frame as the kernel's agent sends it."""
+    return json.dumps({"nonce": "a", "kind": "request", "n": 1, "size": len(text), **head}).encode() + b"\n" + text
+
+
+@pytest.mark.parametrize(
+    "garbage",
+    [
+        b"no json\n",
+        b"[1]\n",
+        b"x" * 600,
+        b"[" * 400 + b"\n",
+        frame(size=-1),
+        frame(size=2**40),
+        frame(size="4"),
+        frame(size=True),
+        frame(kind="verdict"),
+        frame(nonce=5),
+        frame(n=None),
+    ],
+)
+def test_garbage_on_the_line_breaks_it_and_frames_before_are_read(garbage: bytes) -> None:
+    ours, theirs = socket.socketpair()
+    with theirs:
+        line = Line(ours)
+        theirs.sendall(frame(b"one")[:-2])
+        assert line.receive() is None
+        theirs.sendall(b"ne" + frame(b"\xff", kind="answer") + garbage)
+        assert line.receive().text == "one"
+        assert line.waiting().kind == "answer"
+        with pytest.raises(LineBroken):
+            line.waiting()
+        theirs.close()
+        with pytest.raises(LineBroken):
+            line.receive()
+        line.close()
 
 
 # -- runs stand apart --------------------------------------------------------------------------------------------------------
