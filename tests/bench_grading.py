@@ -28,7 +28,6 @@ import psutil
 from grader import runner, sandbox
 from grader.bank import answers, cells_with, run_cells
 from grader.job import Job, sources_digest
-from grader.kernels import _own
 from grader.limits import Limits
 from grader.sample import notebook_with
 from workshop.topics import Topic, imports_of, load_checks, syllabus
@@ -184,6 +183,15 @@ def memory() -> None:
                 print(f"  {name}, {parallel} at once: {peak.mb:.0f} MB, {peak.mb / parallel:.0f} MB a job")
 
 
+def _proportional(pid: int) -> int:
+    """Bytes of a process's memory, what it shares with others in equal parts (proportional set size, proc(5))."""
+    with contextlib.suppress(OSError):
+        for line in Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="ascii").splitlines():
+            if line.startswith("Pss:"):
+                return int(line.split()[1]) * 1024
+    return 0
+
+
 class _Peak:
     """The most memory that this process's children have had together, MB."""
 
@@ -199,7 +207,7 @@ class _Peak:
             total = 0
             for process in psutil.Process().children(recursive=True):
                 with contextlib.suppress(psutil.Error):
-                    total += _own(process.pid)
+                    total += _proportional(process.pid)
             self.mb = max(self.mb, total / 2**20)
 
     def __exit__(self, *_: object) -> None:
@@ -234,7 +242,7 @@ def _samples(process: subprocess.Popen[bytes]) -> list[float]:
     while process.poll() is None:
         with contextlib.suppress(psutil.Error):
             top = psutil.Process(process.pid)
-            found.append(sum(_own(p.pid) for p in [top, *top.children(recursive=True)]) / 2**20)
+            found.append(sum(_proportional(p.pid) for p in [top, *top.children(recursive=True)]) / 2**20)
         time.sleep(min(2.0, 0.2 + len(found) * 0.01))
     return found
 
