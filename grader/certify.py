@@ -8,7 +8,6 @@ and each wrong one is caught. Kept is only which candidates hold, never a seed.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import hmac
 import json
@@ -27,6 +26,7 @@ from workshop.errors import UsageError, WorkshopError
 from workshop.paths import PACKAGES, digest_of, home
 from workshop.topics import Topic, syllabus, topic
 from workshop.world import generator_version
+from workshop.world.cache import locked
 from workshop.world.seeds import SEED_BYTES
 
 POOL = 3
@@ -59,7 +59,7 @@ def load_secret(path: Path | None = None) -> bytes:
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         # Of two processes that make it at once, one does and the other takes what that one made.
-        with _lock(path.with_suffix(".lock")):
+        with locked(path.with_suffix(".lock")):
             if not path.exists():
                 write_whole(path, secrets.token_bytes(SECRET_BYTES), private=True)
     return _read_secret(path)
@@ -186,14 +186,7 @@ def _locked(wanted: Sequence[_Candidates]) -> Iterator[None]:
     (home() / "certified").mkdir(parents=True, exist_ok=True, mode=0o700)
     with contextlib.ExitStack() as stack:
         for path in sorted({c.path.with_suffix(".lock") for c in wanted}):
-            stack.enter_context(_lock(path))
-        yield
-
-
-@contextlib.contextmanager
-def _lock(path: Path) -> Iterator[None]:
-    with open(path, "w", encoding="utf-8") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
+            stack.enter_context(locked(path))
         yield
 
 

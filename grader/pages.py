@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from grader.collect import Submission, safe_name
-from grader.files import write_whole
+from grader.files import clear_partial, write_whole
 from grader.plan import Planned
 from grader.result import write
 from workshop.topics import topic
@@ -62,5 +62,6 @@ class Pages:
         for p in group:
             place = self._places[p.submission]
             (place / MARK).unlink(missing_ok=True)
+            clear_partial(place)
             write(result | {"learner": p.submission.learner}, executed, place)
             write_whole(place / MARK, p.key)

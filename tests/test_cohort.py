@@ -26,6 +26,7 @@ from clusters import PATH, Cluster
 
 from grader import certify, cluster, collect, result
 from grader.cohort import Summary, grade_cohort
+from grader.files import clear_partial
 from grader.findings import Finding, Refused
 from grader.gradebook import Gradebook
 from grader.job import Job, Outcome
@@ -751,6 +752,13 @@ def test_killed_at_any_moment_it_loses_nothing_and_grades_nothing_twice(
         for root in (book.with_suffix(".pages"), undisturbed.pages)
     )
     assert got == want
+
+
+def test_what_a_killed_writer_left_in_a_folder_of_pages_is_cleared(tmp_path: Path) -> None:
+    for name in (".x.part", "kept.part", "result.json"):
+        (tmp_path / name).touch()
+    clear_partial(tmp_path)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["kept.part", "result.json"]
 
 
 def test_memory_does_not_grow_with_the_cohort(secret: Path, tmp_path: Path) -> None:

@@ -75,7 +75,7 @@ def ensure_world(
         return found
     names = closure(wanted)
     folder = worlds_folder() / _folder_name(seed, check_scale(scale), names)
-    with _disk_errors(folder), _lock(folder.with_suffix(".lock")):
+    with _disk_errors(folder), locked(folder.with_suffix(".lock")):
         found = find_world(name, seed, scale, wanted)
         if found:
             return found
@@ -94,7 +94,8 @@ def ensure_world(
 
 
 @contextlib.contextmanager
-def _lock(path: Path) -> Iterator[None]:
+def locked(path: Path) -> Iterator[None]:
+    """Holds the lock of a file, which is made if need be; whoever else wants it waits."""
     with open(path, "w", encoding="utf-8") as handle:
         fcntl.flock(handle, fcntl.LOCK_EX)
         yield
