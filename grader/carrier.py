@@ -1,7 +1,7 @@
 """The carrier of the grader: a command goes into the learner's kernel, requests and the answer come out.
 
-The Jupyter protocol carries the order to serve; the command itself, the kernel's requests and its answer go over a line of
-their own (grader.line). All that arrives is a stranger's data: frames of another command are ignored, sizes are limited, and
+The Jupyter protocol carries the order to serve, once for all commands of a task (a session); the commands, the kernel's
+requests and its answers go over a line of their own (grader.line). All that arrives is a stranger's data: frames of another command are ignored, sizes are limited, and
 silence ends in a time-out.
 """
 
@@ -25,7 +25,7 @@ from workshop.world import WorldFiles
 
 MAX_REQUESTS = 200_000
 LOOK_EVERY_MS = 200
-REPLIED = "replied"  # the kernel has ended the command
+REPLIED = "replied"  # the kernel has ended the session
 LATE = "late"
 
 
@@ -44,6 +44,8 @@ class KernelCarrier:
         self._client: QuickBlockingClient | None = None
         self._line: Line | None = None
         self._pid = 0
+        self._session: str | None = None
+        self._order = ""  # the message that began the session
 
     def connect(self, connection: dict[str, Any], pid: int, line: Line) -> None:
         """Connects to a kernel, the process ``pid`` (again, after a restart)."""
@@ -57,6 +59,7 @@ class KernelCarrier:
 
     def disconnect(self) -> None:
         """Drops the connection to the kernel."""
+        self._session = None
         if self._client is not None:
             self._client.stop_channels()
             self._client.context.destroy(linger=0)
@@ -74,51 +77,75 @@ class KernelCarrier:
     def send(self, command: str, answer_request: Callable[[str], str], timeout_s: float) -> str:
         """See workshop.trusted.Carrier.send. Raises KernelDied when the kernel is gone."""
         try:
-            return self._serve(command, answer_request, timeout_s)
+            for _ in range(2):
+                fresh = self._session is None
+                if fresh:
+                    self._begin_session()
+                answer = self._serve(command, answer_request, timeout_s)
+                if answer is not None:
+                    return answer
+                if (
+                    fresh
+                ):  # else what an earlier command had left behind has ended the session, and this one was not begun
+                    break
+        except LineBroken:
+            raise KernelDied from None
+        raise LearnerError("Your code ended the check before it had an answer.")
+
+    def release(self) -> None:
+        """Ends the session, if there is one: the kernel is free for the notebook's cells. Raises KernelDied."""
+        if self._session is None:
+            return
+        try:
+            self._line.end_session(self._session)
+            self._await_end()
         except LineBroken:
             raise KernelDied from None
 
-    def _serve(self, command: str, answer_request: Callable[[str], str], timeout_s: float) -> str:
-        nonce = secrets.token_hex(8)
-        code = f"from workshop.remote import serve as _serve; _serve({nonce!r}); del _serve"
-        request_id = self._client.execute(
+    def _begin_session(self) -> None:
+        self._session = secrets.token_hex(8)
+        code = f"from workshop.remote import serve as _serve; _serve({self._session!r}); del _serve"
+        self._order = self._client.execute(
             code, silent=True, store_history=False, allow_stdin=False, stop_on_error=False
         )
-        self._line.command(nonce, command)
+
+    def _serve(self, command: str, answer_request: Callable[[str], str], timeout_s: float) -> str | None:
+        """One command; its answer, None when the kernel has ended the session before there was anything of it."""
+        nonce = secrets.token_hex(8)
+        self._line.command(self._session, nonce, command)
         watch = Stopwatch(self._pid, timeout_s)
-        answer: str | None = None
-        for _ in range(MAX_REQUESTS):
-            said = self._next(request_id, watch)
+        for n in range(MAX_REQUESTS):
+            said = self._next(watch)
             if said == LATE:
-                self._abandon(request_id)
+                self._abandon()
                 raise LearnerError(
                     f"Your code did not come back within {timeout_s:.0f} seconds: is there an endless loop?"
                 )
             if said == REPLIED:
-                if answer is None:
+                if n:
                     raise LearnerError("Your code ended the check before it had an answer.")
-                return answer
+                return None
             if said.nonce != nonce:
                 self._line.end(said)
             elif said.kind == "answer":
-                answer = said.text
                 self._line.reply(said, "")
+                return said.text
             else:
                 try:
                     self._line.reply(said, answer_request(said.text))
                 except codec.CodecError as error:
-                    self._give_up(request_id, said)
+                    self._give_up(said)
                     raise LearnerError(f"Your code asked for something that cannot be read: {error}.") from error
                 except Exception:
-                    self._give_up(request_id, said)
+                    self._give_up(said)
                     raise
-        self._abandon(request_id)
+        self._abandon()
         raise LearnerError(
             f"Your code asked more than {MAX_REQUESTS:,} things of the database: is there an endless loop?"
         )
 
-    def _next(self, request_id: str, watch: Stopwatch) -> Said | str:
-        """What the kernel says next: a frame, REPLIED when it has ended the command, LATE when the time is over."""
+    def _next(self, watch: Stopwatch) -> Said | str:
+        """What the kernel says next: a frame, REPLIED when it has ended the session, LATE when the time is over."""
         shell = self._client.shell_channel
         poller = zmq.Poller()
         poller.register(shell.socket, zmq.POLLIN)
@@ -131,29 +158,34 @@ class KernelCarrier:
                 raise KernelDied
             if self._line.fileno() in ready and (said := self._line.receive()) is not None:
                 return said
-            if shell.socket in ready and self._has_replied(request_id):
+            if shell.socket in ready and self._has_replied():
+                self._session = None
                 return REPLIED
         return LATE
 
-    def _has_replied(self, request_id: str) -> bool:
+    def _has_replied(self) -> bool:
         try:
             message = self._client.shell_channel.get_msg(timeout=0)
         except Empty:
             return False
         except KernelMisbehaved:
             raise KernelDied from None
-        return message["parent_header"].get("msg_id") == request_id
+        return message["parent_header"].get("msg_id") == self._order
 
-    def _give_up(self, request_id: str, said: Said) -> None:
+    def _give_up(self, said: Said) -> None:
         """Leaves a request unanswered, and with it the command."""
         self._line.end(said)
-        self._abandon(request_id)
+        self._abandon()
 
-    def _abandon(self, request_id: str) -> None:
-        """Interrupts the command and waits a little for its end; a kernel that does not end it counts as dead."""
+    def _abandon(self) -> None:
+        """Interrupts the command."""
         self._interrupt()
+        self._await_end()
+
+    def _await_end(self) -> None:
+        """Waits a little for the end of the session; a kernel that does not end it counts as dead."""
         watch = Stopwatch(self._pid, 5)
-        while (said := self._next(request_id, watch)) != REPLIED:
+        while (said := self._next(watch)) != REPLIED:
             if said == LATE:
                 raise KernelDied
             self._line.end(said)

@@ -180,6 +180,7 @@ class GradingClient(PapermillNotebookClient):
             letter = waiting[0]
             try:
                 self.execution.probe(self.carrier, letter)
+                self.carrier.release()
             except KernelDied:
                 self.execution.died += 1
                 if letter not in self.tried_again:

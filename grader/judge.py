@@ -5,8 +5,9 @@ Same interface as workshop.judged.Judge. The process knows neither truth nor gra
 
 from __future__ import annotations
 
+import json
 import socket
-from typing import Any
+from typing import Any, NoReturn
 
 from grader.forked import Forked, ServerGone, is_there
 from grader.kernels import Room
@@ -14,6 +15,7 @@ from grader.stopwatch import Stopwatch
 from workshop import codec
 from workshop.checks import CheckFailed
 from workshop.errors import WorkshopError
+from workshop.judged import FAILED, VALUE
 from workshop.table import Table
 
 ANSWER_S = 30.0
@@ -40,9 +42,10 @@ class JudgeProcess:
         """See workshop.judged.Judge.arm."""
         self._ask("arm", name, crash_before)
 
-    def execute(self, name: str, sql: str, parameters: Any = None) -> dict[str, Any]:
-        """See workshop.judged.Judge.execute."""
-        return self._ask("execute", name, sql, parameters)
+    def pass_on(self, name: str, sql: str, parameters: Any) -> str:
+        """See workshop.judged.Judge.pass_on."""
+        request = json.dumps({"do": "execute", "args": [name, sql, parameters]})  # of plain types already
+        return self._ask_text(request)
 
     def crash(self, name: str) -> None:
         """See workshop.judged.Judge.crash."""
@@ -79,26 +82,36 @@ class JudgeProcess:
             self._process = Forked(self._room.warm.socket, {**self._room.request(), "kind": "judge"}, [theirs.fileno()])
 
     def _ask(self, what: str, *args: Any) -> Any:
+        answer = self._ask_text(codec.dumps({"do": what, "args": list(args)}))
+        try:
+            return codec.loads(answer)
+        except codec.CodecError as error:
+            self._fail(error)
+
+    def _ask_text(self, request: str) -> str:
+        """Sends a request, a line of JSON; the JSON of its value."""
         if self._process is None:
             self._start()
-        line = codec.dumps({"do": what, "args": list(args)}).replace("\n", " ") + "\n"
         try:
             self._line.settimeout(ANSWER_S)
-            self._line.sendall(line.encode())
-            answer = codec.loads(self._read_line())
-        except (OSError, EOFError, codec.CodecError) as error:
-            slow = isinstance(error, TimeoutError)
-            self.died += not slow
-            self.stop()
-            if not is_there(self._room.warm.socket):
-                raise ServerGone("the sandbox ended while a database was in use") from error
-            said = f"took longer than {ANSWER_S:.0f} seconds" if slow else "used too much memory or broke the database"
-            raise CheckFailed(f"What your code asked the database to do {said}.") from error
-        if "failed" in answer:
-            raise CheckFailed(answer["failed"])
-        if "broken" in answer:
-            raise WorkshopError(answer["broken"])
-        return answer["value"]
+            self._line.sendall(request.encode("utf-8", "surrogatepass") + b"\n")
+            said, _, answer = self._read_line().decode().partition(" ")
+            if said == VALUE:
+                return answer
+            reason = str(codec.loads(answer))
+        except (OSError, EOFError, UnicodeDecodeError, codec.CodecError) as error:
+            self._fail(error)
+        raise CheckFailed(reason) if said == FAILED else WorkshopError(reason)
+
+    def _fail(self, error: Exception) -> NoReturn:
+        """Ends a process that has not answered, or not with what can be read, and says so."""
+        slow = isinstance(error, TimeoutError)
+        self.died += not slow
+        self.stop()
+        if not is_there(self._room.warm.socket):
+            raise ServerGone("the sandbox ended while a database was in use") from error
+        said = f"took longer than {ANSWER_S:.0f} seconds" if slow else "used too much memory or broke the database"
+        raise CheckFailed(f"What your code asked the database to do {said}.") from error
 
     def _read_line(self) -> bytes:
         """One line. Raises EOFError when the process has ended, TimeoutError when its time is over or it says too much."""

@@ -45,9 +45,13 @@ class Line:
         """Closes this end."""
         self._socket.close()
 
-    def command(self, nonce: str, text: str) -> None:
-        """Sends a command."""
-        self._send({"nonce": nonce, "command": True}, text)
+    def command(self, session: str, nonce: str, text: str) -> None:
+        """Sends a command of a session."""
+        self._send({"session": session, "nonce": nonce}, text)
+
+    def end_session(self, session: str) -> None:
+        """Tells the kernel that a session has no more commands."""
+        self._send({"session": session, "end": True}, "")
 
     def reply(self, said: Said, text: str) -> None:
         """Answers a frame."""

@@ -6,6 +6,7 @@ from __future__ import annotations
 import importlib
 import pkgutil
 
+import duckdb
 import matplotlib.pyplot as plt
 import nbformat
 import nbval.kernel
@@ -32,6 +33,7 @@ nbval.kernel.pformat = type  # it words every message for a log that nobody read
 nbformat.validate(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("1")]))
 grader.result.to_html(grader.result.refusal(None, "0" * 64, grader.grade.Finding("none", "", "note")))
 syllabus()
+duckdb.tokenize("select 1")  # makes the parser's grammar, and no connection
 _figure, _axes = plt.subplots()
 _axes.set_title("text")
 _axes.plot([0, 1], [0, 1])

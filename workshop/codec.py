@@ -48,13 +48,17 @@ def dumps(value: Any) -> str:
 
 def loads(text: str, resolve: Callable[[str, str], Any] | None = None) -> Any:
     """The value of JSON text made by dumps. ``resolve(kind, name)`` turns references into objects of this side."""
+    return decode(parse(text), resolve)
+
+
+def parse(text: str) -> Any:
+    """The plain JSON types of a text, for decode or to be passed on as they are. Raises CodecError."""
     if len(text) > MAX_BYTES:
         raise CodecError("the text is too large")
     try:
-        plain = json.loads(text)
+        return json.loads(text)
     except (ValueError, RecursionError) as error:
         raise CodecError("the text is not JSON") from error
-    return decode(plain, resolve)
 
 
 def encode(value: Any) -> Any:

@@ -1,8 +1,8 @@
 """The agent in a graded kernel: the grader has it carry out commands, which come and are answered over a line of their own.
 
 A line is a socket that was handed to the kernel when it was made. A frame is one line of JSON (what it is and how many bytes
-follow) and the bytes of a text. Jupyter carries the order to serve only: over its sockets, which threads of their own serve, the
-rest would take longer.
+follow) and the bytes of a text. Jupyter carries the order to serve only, once for all commands of a task: over its sockets,
+which threads of their own serve, the rest would take longer.
 """
 
 from __future__ import annotations
@@ -30,12 +30,13 @@ class Line:
         self._out: BinaryIO = os.fdopen(os.dup(fd), "wb")
         self._asked = 0
 
-    def command(self, nonce: str) -> str:
-        """The command of that nonce; what is left of another is passed over."""
+    def command(self, session: str) -> tuple[str, str] | None:
+        """The next command of a session, its nonce and text; None: there are no more. What is left of another session is
+        passed over."""
         while True:
             head, text = self._frame()
-            if head.get("nonce") == nonce and "command" in head:
-                return text
+            if head.get("session") == session:
+                return None if head.get("end") else (str(head["nonce"]), text)
 
     def ask(self, nonce: str, kind: str, text: str) -> str:
         """Says something ("request" or "answer") and returns what is said to it. Raises EOFError when nobody answers."""
@@ -64,16 +65,24 @@ def attach(fd: int) -> None:
     _lines.append(Line(fd))
 
 
-def serve(nonce: str) -> None:
-    """Carries out one command of the grader. The nonce lets the grader tell this command's requests from stale ones."""
+def serve(session: str) -> None:
+    """Carries out the grader's commands until it says that there are no more. A command's nonce lets the grader tell its
+    requests from stale ones."""
     line = _lines[0]
+    agent = _agents.get(0)
+    if agent is None:
+        agent = _agents[0] = Agent(get_ipython().user_ns, graded_connections())
+    while True:
+        with _turn:
+            command = line.command(session)
+        if command is None:
+            return
+        _carry_out(line, agent, *command)
 
+
+def _carry_out(line: Line, agent: Agent, nonce: str, command: str) -> None:
     def ask(kind: str, text: str) -> str:
         with _turn:
             return line.ask(nonce, kind, text)
 
-    command = line.command(nonce)
-    agent = _agents.get(0)
-    if agent is None:
-        agent = _agents[0] = Agent(get_ipython().user_ns, graded_connections())
     ask("answer", agent.serve(command, lambda text: ask("request", text)))

@@ -18,6 +18,8 @@ from workshop.checks import Check
 from workshop.errors import UsageError, WorkshopError
 from workshop.paths import CURRICULUM, REPOSITORY
 
+YAML = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the same language, ten times faster where libyaml is there
+
 
 @dataclass(frozen=True)
 class Task:
@@ -100,7 +102,7 @@ def syllabus() -> Syllabus:
     path = CURRICULUM / "syllabus.yaml"
     if not path.exists():
         raise WorkshopError(f"{path} is missing. Clone the repository again, or restore the file with git.")
-    plain = yaml.safe_load(path.read_text(encoding="utf-8"))
+    plain = yaml.load(path.read_text(encoding="utf-8"), Loader=YAML)
     modules = []
     for m in plain["modules"]:
         folder = f"{m['number']:02d}_{m['slug']}"

@@ -281,14 +281,14 @@ class Lab:
 
     def _answer(self, text: str) -> str:
         """Answers a request from learner code: a judged statement or a callback."""
-        request = codec.loads(text)
-        if not isinstance(request, dict):
+        plain = codec.parse(text)
+        if not isinstance(plain, dict):
             raise codec.CodecError("a request is an object")
-        if "database" in request:
-            if not isinstance(request.get("sql"), str):
+        if "database" in plain:
+            if not isinstance(plain.get("sql"), str):
                 raise codec.CodecError("a request to a database has its SQL")
-            judge = self._carrier.judge
-            return codec.dumps(judge.execute(str(request["database"]), request["sql"], request.get("parameters")))
+            return self._carrier.judge.pass_on(str(plain["database"]), plain["sql"], plain.get("parameters"))
+        request = codec.decode(plain)
         function = self._callbacks.get(str(request.get("callback")))
         if function is None:
             raise codec.CodecError("unknown request")

@@ -6,12 +6,14 @@ from __future__ import annotations
 import importlib
 import pkgutil
 
+import duckdb
 import matplotlib.pyplot as plt
 import sqlglot
 from PIL import Image
 
 import workshop.sim
 from workshop import plots
+from workshop.topics import syllabus
 
 FIRST_USE = (
     "IPython.core.completerlib",
@@ -34,6 +36,8 @@ FIRST_USE = (
 for _name in FIRST_USE:
     importlib.import_module(_name)
 Image.preinit()
+duckdb.tokenize("select 1")  # makes the parser's grammar, and no connection
+syllabus()
 sqlglot.parse_one("select 1 as one", read="duckdb")
 _figure, _axes = plt.subplots()
 _axes.set_title("text")
