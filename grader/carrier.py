@@ -1,8 +1,8 @@
 """The carrier of the grader: a command goes into the learner's kernel, requests and the answer come out.
 
 The Jupyter protocol carries the order to serve, once for all commands of a task (a session); the commands, the kernel's
-requests and its answers go over a line of their own (grader.line). All that arrives is a stranger's data: frames of another command are ignored, sizes are limited, and
-silence ends in a time-out.
+requests and its answers go over a line of their own (grader.line). All that arrives is a stranger's data: frames of another
+command are ignored, sizes are limited, and silence ends in a time-out.
 """
 
 from __future__ import annotations
@@ -43,6 +43,7 @@ class KernelCarrier:
         self._alive = alive
         self._client: QuickBlockingClient | None = None
         self._line: Line | None = None
+        self._poller = zmq.Poller()
         self._pid = 0
         self._session: str | None = None
         self._order = ""  # the message that began the session
@@ -56,6 +57,9 @@ class KernelCarrier:
         client.load_connection_info(connection)
         client.start_channels(iopub=False, control=False, stdin=False)
         self._client = client
+        self._poller = zmq.Poller()
+        self._poller.register(client.shell_channel.socket, zmq.POLLIN)
+        self._poller.register(line.fileno(), zmq.POLLIN)
 
     def disconnect(self) -> None:
         """Drops the connection to the kernel."""
@@ -147,13 +151,10 @@ class KernelCarrier:
     def _next(self, watch: Stopwatch) -> Said | str:
         """What the kernel says next: a frame, REPLIED when it has ended the session, LATE when the time is over."""
         shell = self._client.shell_channel
-        poller = zmq.Poller()
-        poller.register(shell.socket, zmq.POLLIN)
-        poller.register(self._line.fileno(), zmq.POLLIN)
         if (said := self._line.waiting()) is not None:
             return said
         while not watch.is_over:
-            ready = dict(poller.poll(LOOK_EVERY_MS))
+            ready = dict(self._poller.poll(LOOK_EVERY_MS))
             if not ready and not self._alive():
                 raise KernelDied
             if self._line.fileno() in ready and (said := self._line.receive()) is not None:

@@ -74,7 +74,13 @@ def _encode(v: Any, depth: int, count: list[int]) -> Any:
         raise CodecError(f"it holds more than {MAX_VALUES:,} values")
     if depth > MAX_DEPTH:
         raise CodecError(f"it is nested more than {MAX_DEPTH} deep")
-    if v is None or isinstance(v, bool):
+    # By exact type first: that is what most values are, and a request is one of thousands.
+    kind = type(v)
+    if kind is str or v is None or kind is bool:
+        return v
+    if kind is list:
+        return [_encode(x, depth + 1, count) for x in v]
+    if kind is float and -math.inf < v < math.inf:
         return v
     if isinstance(v, Enum):
         return _encode(v.value, depth, count)
@@ -84,6 +90,12 @@ def _encode(v: Any, depth: int, count: list[int]) -> Any:
         return int(v) if abs(v) <= SAFE_INTEGER else {TAG: "int", "v": str(int(v))}
     if isinstance(v, float):
         return float(v) if math.isfinite(v) else {TAG: "float", "v": repr(float(v))}
+    if isinstance(v, Mapping):
+        if TAG not in v and all(type(k) is str for k in v):
+            return {k: _encode(x, depth + 1, count) for k, x in v.items()}
+        return {TAG: "map", "v": [[_encode(k, depth + 1, count), _encode(x, depth + 1, count)] for k, x in v.items()]}
+    if isinstance(v, tuple):
+        return {TAG: "tuple", "v": [_encode(x, depth + 1, count) for x in v]}
     if isinstance(v, Decimal):
         return {TAG: "decimal", "v": _text(v)}
     if _is_missing(v):
@@ -102,14 +114,8 @@ def _encode(v: Any, depth: int, count: list[int]) -> Any:
         return {TAG: v.kind, "v": v.name}
     if isinstance(v, list):
         return [_encode(x, depth + 1, count) for x in v]
-    if isinstance(v, tuple):
-        return {TAG: "tuple", "v": [_encode(x, depth + 1, count) for x in v]}
     if isinstance(v, set | frozenset):
         return {TAG: "set", "v": sorted((_encode(x, depth + 1, count) for x in v), key=repr)}
-    if isinstance(v, Mapping):
-        if all(type(k) is str for k in v) and TAG not in v:
-            return {k: _encode(x, depth + 1, count) for k, x in v.items()}
-        return {TAG: "map", "v": [[_encode(k, depth + 1, count), _encode(x, depth + 1, count)] for k, x in v.items()]}
     if isinstance(v, Table):
         return _encode_table(v, depth, count)
     if dataclasses.is_dataclass(v) and not isinstance(v, type):
@@ -212,44 +218,48 @@ def decode(plain: Any, resolve: Callable[[str, str], Any] | None = None) -> Any:
         raise CodecError(f"malformed value: {error}") from error
 
 
+Inner = Callable[[Any], Any]
+SIMPLE: dict[str, Callable[[Any, Inner], Any]] = {
+    "int": lambda v, _: int(v[:400]),
+    "float": lambda v, _: {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}[v],
+    "decimal": lambda v, _: TEXTS["decimal"](v),
+    "datetime": lambda v, _: TEXTS["datetime"](v),
+    "date": lambda v, _: TEXTS["date"](v),
+    "time": lambda v, _: time.fromisoformat(v),
+    "timedelta": lambda v, _: timedelta(*v),
+    "bytes": lambda v, _: base64.b64decode(v, validate=True),
+    "tuple": lambda v, inner: tuple([inner(x) for x in v]),
+    "set": lambda v, inner: frozenset(_hashable(inner(x)) for x in v),
+    "map": lambda v, inner: {_hashable(inner(k)): inner(x) for k, x in v},
+}
+
+
 def _decode(p: Any, resolve: Callable[[str, str], Any] | None, depth: int, count: list[int]) -> Any:
     count[0] += 1
     if depth > MAX_DEPTH or count[0] > MAX_VALUES:
         raise CodecError("too deep or too large")
     if not isinstance(p, dict | list):
         return _scalar(p)
+    depth += 1
+    if isinstance(p, list):
+        return [_decode(x, resolve, depth, count) for x in p]
+    if TAG not in p:
+        return {str(k): _decode(x, resolve, depth, count) for k, x in p.items()}
 
     def inner(x: Any) -> Any:
-        return _decode(x, resolve, depth + 1, count)
+        return _decode(x, resolve, depth, count)
 
-    if isinstance(p, list):
-        return [inner(x) for x in p]
-    if TAG not in p:
-        return {str(k): inner(x) for k, x in p.items()}
     kind, v = p[TAG], p.get("v")
     if kind == "table":
         return _decode_table(p, inner, count)
-    simple: dict[str, Callable[[], Any]] = {
-        "int": lambda: int(v[:400]),
-        "float": lambda: {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}[v],
-        "decimal": lambda: TEXTS["decimal"](v),
-        "datetime": lambda: TEXTS["datetime"](v),
-        "date": lambda: TEXTS["date"](v),
-        "time": lambda: time.fromisoformat(v),
-        "timedelta": lambda: timedelta(*v),
-        "bytes": lambda: base64.b64decode(v, validate=True),
-        "tuple": lambda: tuple(inner(x) for x in v),
-        "set": lambda: frozenset(_hashable(inner(x)) for x in v),
-        "map": lambda: {_hashable(inner(k)): inner(x) for k, x in v},
-    }
-    if kind in simple:
-        return simple[kind]()
+    if kind in SIMPLE:
+        return SIMPLE[kind](v, inner)
     if resolve is not None and isinstance(kind, str) and isinstance(v, str):
         return resolve(kind, v)
     raise CodecError(f"unknown kind of value: {kind!r}")
 
 
-def _decode_table(p: dict[str, Any], inner: Callable[[Any], Any], count: list[int]) -> Table:
+def _decode_table(p: dict[str, Any], inner: Inner, count: list[int]) -> Table:
     names = tuple(str(c) for c in p["columns"])
     count[0] += sum(len(r) for r in p["rows"])
     if any(len(r) != len(names) for r in p["rows"]):
@@ -266,8 +276,11 @@ def _decode_table(p: dict[str, Any], inner: Callable[[Any], Any], count: list[in
     return Table(names, tuple(zip(*columns, strict=True)))
 
 
+SCALARS = frozenset({type(None), bool, int, float, str})  # what JSON makes of them, and no other
+
+
 def _scalar(p: Any) -> Any:
-    if p is None or isinstance(p, bool | int | float | str):
+    if type(p) in SCALARS:
         return p
     raise CodecError(f"unknown kind of value: {type(p).__name__}")
 

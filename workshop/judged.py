@@ -67,7 +67,7 @@ class Judge:
         filled by name (they must have been created by the set-up). Returns its name."""
         self._count += 1
         name = f"db{self._count}"
-        plain = not world and not profile and all(_is_plain(sql) for sql in setup)
+        plain = not world and not profile and all(_is_plain(self._common(), sql) for sql in setup)
         instance = self._attach(name) if plain else _instance()
         place = f"use {name}"
         if not plain:
@@ -91,15 +91,19 @@ class Judge:
     def _attach(self, name: str) -> duckdb.DuckDBPyConnection:
         """A database of its own within one instance: 0.2 ms where a new instance takes 12."""
         for _ in range(2):
-            if self._shared is None:
-                self._shared = _instance()
-                _lock(self._shared)
             try:
-                self._shared.execute(f"attach ':memory:' as {name}")
+                self._common().execute(f"attach ':memory:' as {name}")
                 return self._shared
             except duckdb.Error:  # a fatal error of an earlier database takes its instance with it
                 self._shared = None
         raise RuntimeError("no database could be made")
+
+    def _common(self) -> duckdb.DuckDBPyConnection:
+        """The instance that plain databases share."""
+        if self._shared is None:
+            self._shared = _instance()
+            _lock(self._shared)
+        return self._shared
 
     def _at(self, name: str) -> _Database:
         if name not in self._databases:
@@ -259,10 +263,10 @@ def _lock(con: duckdb.DuckDBPyConnection) -> None:
     con.execute("set lock_configuration=true")
 
 
-def _is_plain(sql: str) -> bool:
+def _is_plain(con: duckdb.DuckDBPyConnection, sql: str) -> bool:
     """Whether a statement of the set-up changes no setting and attaches nothing."""
     try:
-        return all(part.type.name in PLAIN_SETUP for part in duckdb.extract_statements(sql))
+        return all(part.type.name in PLAIN_SETUP for part in con.extract_statements(sql))
     except duckdb.Error:
         return False
 
