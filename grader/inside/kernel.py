@@ -58,6 +58,12 @@ class HandedKernelApp(kernelapp.IPKernelApp):
 
     listeners: dict[str, int]
 
+    def parse_command_line(self, argv: list[str] | None = None) -> None:
+        """There is none."""
+
+    def load_config_file(self, **kwargs: Any) -> None:
+        """Nor a file of settings: the home is empty."""
+
     def _try_bind_socket(self, s: Any, port: int) -> int:
         name = CHANNELS[port - 1]
         s.setsockopt(zmq.USE_FD, self.listeners[name])

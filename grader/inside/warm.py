@@ -8,8 +8,11 @@ import pkgutil
 
 import duckdb
 import matplotlib.pyplot as plt
+import pandas as pd
 import sqlglot
+from IPython.core.interactiveshell import InteractiveShell
 from PIL import Image
+from traitlets.config import Config
 
 import workshop.sim
 from workshop import plots
@@ -39,6 +42,9 @@ Image.preinit()
 duckdb.tokenize("select 1")  # makes the parser's grammar, and no connection
 syllabus()
 sqlglot.parse_one("select 1 as one", read="duckdb")
+_shell = InteractiveShell(config=Config({"HistoryManager": {"enabled": False}}))
+_shell.display_formatter.format(pd.DataFrame({"a": [1.0], "b": ["text"]}))
+_shell.run_cell("1 + 1;", silent=True)
 _figure, _axes = plt.subplots()
 _axes.set_title("text")
 _axes.plot([0, 1], [0, 1])
