@@ -243,6 +243,7 @@ class Watchdog:
         self._stop = threading.Event()
         self._lock = threading.Lock()
         self._began = time.monotonic()
+        self._walls = walls
         self._tree = Tree(process.pid, walls)
         self._thread = threading.Thread(target=self._watch, daemon=True)
         self._thread.start()
@@ -305,7 +306,8 @@ class Watchdog:
 
     def _kill(self) -> None:
         self._process.kill()
-        self._tree.kill()
+        if not self._walls:  # else its end is that of its namespace, whose first process counts its time before that
+            self._tree.kill()
 
 
 class Tree:

@@ -165,6 +165,31 @@ def test_columns_of_one_kind_come_back_as_they_were() -> None:
     assert codec.loads(codec.dumps(Table.of(["a"], []))) == Table.of(["a"], [])
 
 
+@pytest.mark.parametrize(
+    ("dtype", "given", "want"),
+    [
+        ("int32", [1, 2], [1, 2]),
+        ("uint64", [1, 2**63], [1, 2**63]),
+        ("Int64", [1, None], [1, None]),
+        ("float32", [0.5, None], [0.5, None]),
+        ("Float64", [0.5, None], [0.5, None]),
+        ("float64", [float("inf"), 0.1], [float("inf"), 0.1]),
+        ("bool", [True, False], [True, False]),
+        ("boolean", [True, None], [True, None]),
+        ("str", ["a", None], ["a", None]),
+        ("category", ["a", None], ["a", None]),
+        ("datetime64[ns]", ["2026-01-02 03:04:05.678901", None], [datetime(2026, 1, 2, 3, 4, 5, 678901), None]),
+        ("datetime64[s]", ["2026-01-02", "0900-01-01"], [datetime(2026, 1, 2), datetime(900, 1, 1)]),
+        ("object", [date(2026, 1, 2), float("nan")], [date(2026, 1, 2), None]),
+        ("object", [Decimal("1.5"), 2], [Decimal("1.5"), 2]),
+    ],
+)
+def test_frames_of_all_types_come_over(dtype: str, given: list, want: list) -> None:
+    frame = pd.DataFrame({"x": pd.array(given, dtype=dtype) if dtype != "object" else pd.Series(given, dtype=object)})
+    assert codec.loads(codec.dumps(frame)).column("x") == want
+    assert codec.loads(codec.dumps(frame["x"])) == want
+
+
 def deep(n: int) -> list:
     value: list = []
     for _ in range(n):
@@ -187,12 +212,12 @@ def test_what_may_not_cross_is_refused(value: object) -> None:
         '{"$":"decimal","v":"x"}',
         '{"$":"decimal","v":[]}',
         '{"$":"datetime","v":7}',
-        '{"$":"table","columns":["a"],"rows":[[1,2]]}',
-        '{"$":"table","columns":5,"rows":5}',
-        '{"$":"table","columns":["a"],"rows":[[1]],"kinds":{"0":"date"}}',
-        '{"$":"table","columns":["a"],"rows":[["x"]],"kinds":{"0":"decimal"}}',
-        '{"$":"table","columns":["a"],"rows":[["x"]],"kinds":{"0":["date"]}}',
-        '{"$":"table","columns":["a"],"rows":[["x"]],"kinds":[]}',
+        '{"$":"table","columns":["a"],"values":[[1],[2]]}',
+        '{"$":"table","columns":5,"values":5}',
+        '{"$":"table","columns":["a"],"values":[[1]],"kinds":{"0":"date"}}',
+        '{"$":"table","columns":["a"],"values":[["x"]],"kinds":{"0":"decimal"}}',
+        '{"$":"table","columns":["a"],"values":[["x"]],"kinds":{"0":["date"]}}',
+        '{"$":"table","columns":["a"],"values":[["x"]],"kinds":[]}',
         '{"$":"con","v":"world"}',
         '{"$":"nonsense"}',
         '{"$":["x"],"v":"y"}',

@@ -9,7 +9,7 @@ import base64
 import dataclasses
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal, InvalidOperation
 from enum import Enum
@@ -124,28 +124,57 @@ def _encode(v: Any, depth: int, count: list[int]) -> Any:
 
 
 def _encode_table(v: Table, depth: int, count: list[int]) -> dict[str, Any]:
-    """A column of moments, days or decimals says so once ("kinds") and holds their texts: ten times faster than value by
-    value, and most of what a large table costs."""
-    count[0] += len(v.rows) * len(v.columns)  # before the work: a table that is too large is not walked
-    if count[0] > MAX_VALUES:
-        raise CodecError(f"it holds more than {MAX_VALUES:,} values")
+    _count_values(len(v.rows) * len(v.columns), count)
     if any(len(r) != len(v.columns) for r in v.rows):
         raise CodecError("rows and columns of a table differ in number")
-    columns, kinds = [], {}
-    for j, values in enumerate(zip(*v.rows, strict=True)):
-        kind = _kind_of({type(x) for x in values})
+    return _encode_columns(v.columns, list(zip(*v.rows, strict=True)) or [()] * len(v.columns), depth, count)
+
+
+def _count_values(n: int, count: list[int]) -> None:
+    """Before the work: a table that is too large is not walked."""
+    count[0] += n
+    if count[0] > MAX_VALUES:
+        raise CodecError(f"it holds more than {MAX_VALUES:,} values")
+
+
+def _encode_columns(
+    names: Sequence[str], columns: Sequence[Sequence[Any]], depth: int, count: list[int]
+) -> dict[str, Any]:
+    """A table goes column by column. One of moments, days or decimals says so once ("kinds") and holds their texts: ten times
+    faster than value by value, and most of what a large table costs."""
+    values, kinds = [], {}
+    for j, column in enumerate(columns):
+        types = set(map(type, column)) - {type(None)}
+        kind = _kind_of(types)
         if kind:
             kinds[str(j)] = kind
-            columns.append([None if x is None or _is_missing(x) else _text(x) for x in values])
+            values.append(_texts(column, types))
+        elif types <= AS_IS or (types == {float} and _all_finite(column)):
+            values.append(list(column))
         else:
-            columns.append([x if _is_plain(x) else _encode(x, depth + 1, count) for x in values])
-    table = {TAG: "table", "columns": list(v.columns), "rows": [list(r) for r in zip(*columns, strict=True)]}
+            values.append([x if _is_plain(x) else _encode(x, depth + 1, count) for x in column])
+    table = {TAG: "table", "columns": list(names), "values": values}
     return table | {"kinds": kinds} if kinds else table
 
 
+AS_IS = {str, bool}
+
+
+def _all_finite(column: Sequence[float | None]) -> bool:
+    return all(x is None or -math.inf < x < math.inf for x in column)
+
+
+def _texts(column: Sequence[Any], types: set[type]) -> list[str | None]:
+    if types == {Decimal}:
+        return [None if x is None else str(x) for x in column]
+    if len(types) == 1 and types <= {datetime, date}:
+        return [None if x is None else x.isoformat() for x in column]
+    return [None if x is None or _is_missing(x) else _text(x) for x in column]
+
+
 def _kind_of(types: set[type]) -> str | None:
-    """What all values of a column are, if it is one of KINDS; missing ones do not count."""
-    present = {t for t in types if t is not type(None) and t.__name__ not in MISSING}
+    """What all values of a column are (of these types, null aside), if it is one of KINDS; missing ones do not count."""
+    present = {t for t in types if t.__name__ not in MISSING}
     if present and all(issubclass(t, datetime) for t in present):  # pandas' Timestamp is one
         return "datetime"
     return next((kind for kind, cls in KINDS.items() if present == {cls}), None)
@@ -174,6 +203,18 @@ def _is_nan(v: Any) -> bool:
     return isinstance(v, float) and math.isnan(v)
 
 
+def _series_values(v: Any) -> list[Any]:
+    """The values of a pandas series or index; a missing one is None (or one of MISSING)."""
+    if not hasattr(v.dtype, "na_value"):  # numpy's own types; pandas' have a word of their own for what is missing
+        if v.dtype.kind in "iub":
+            return v.tolist()
+        if v.dtype.kind == "f":
+            return [None if x != x else x for x in v.tolist()]
+        if v.dtype.kind == "M":
+            return v.to_numpy("datetime64[us]").tolist()
+    return [None if _is_nan(x) else x for x in v.tolist()]
+
+
 def _encode_foreign(v: Any, depth: int, count: list[int]) -> Any:
     kind = f"{type(v).__module__}.{type(v).__qualname__}"
     if kind.endswith("DuckDBPyRelation"):
@@ -183,10 +224,11 @@ def _encode_foreign(v: Any, depth: int, count: list[int]) -> Any:
     if kind.startswith("pandas.") and hasattr(v, "columns") and hasattr(v, "itertuples"):
         if any(n is not None for n in v.index.names):
             v = v.reset_index()
-        rows = [tuple(None if _is_nan(x) else x for x in r) for r in v.itertuples(index=False, name=None)]
-        return _encode(Table.of([str(c) for c in v.columns], rows), depth, count)
+        _count_values(v.shape[0] * v.shape[1], count)
+        columns = [_series_values(v.iloc[:, j]) for j in range(v.shape[1])]
+        return _encode_columns([str(c) for c in v.columns], columns, depth, count)
     if kind.startswith("pandas.") and hasattr(v, "tolist"):
-        return _encode([None if _is_nan(x) else x for x in v.tolist()], depth, count)
+        return _encode(_series_values(v) if hasattr(v, "dtype") else v.tolist(), depth, count)
     if kind.startswith("numpy.") and hasattr(v, "tolist"):
         if type(v).__name__.startswith(("datetime64", "timedelta64")):
             v = v.astype(f"{type(v).__name__}[us]")
@@ -261,18 +303,20 @@ def _decode(p: Any, resolve: Callable[[str, str], Any] | None, depth: int, count
 
 def _decode_table(p: dict[str, Any], inner: Inner, count: list[int]) -> Table:
     names = tuple(str(c) for c in p["columns"])
-    count[0] += sum(len(r) for r in p["rows"])
-    if any(len(r) != len(names) for r in p["rows"]):
+    values = p["values"]
+    count[0] += sum(len(column) for column in values)
+    if len(values) != len(names) or len({len(column) for column in values}) > 1:
         raise CodecError("rows and columns of a table differ in number")
     kinds = p.get("kinds", {})
     columns = []
-    for j, values in enumerate(zip(*p["rows"], strict=True)):
+    for j, column in enumerate(values):
         kind = kinds.get(str(j))
         if kind is None:
-            columns.append([inner(x) if isinstance(x, dict | list) else _scalar(x) for x in values])
+            plain = set(map(type, column)) <= SCALARS
+            columns.append(column if plain else [inner(x) for x in column])
         else:
             read = TEXTS[kind]
-            columns.append([None if x is None else read(x) for x in values])
+            columns.append([None if x is None else read(x) for x in column])
     return Table(names, tuple(zip(*columns, strict=True)))
 
 

@@ -38,15 +38,50 @@ class Carrier(Protocol):
         which the judge sees it."""
 
 
-class World:
-    """A world and its truth, read-only. Tables of the truth are called truth.<table>."""
+class Reader:
+    """A DuckDB instance in which the trusted side reads worlds, one at a time: to attach another takes a tenth of what
+    another instance takes."""
 
-    def __init__(self, files: WorldFiles) -> None:
+    def __init__(self) -> None:
+        self._con: duckdb.DuckDBPyConnection | None = None
+        self._attached: WorldFiles | None = None
+
+    def sql(self, files: WorldFiles, query: str, parameters: Any) -> Table:
+        """Runs a query on a world and its truth; all rows."""
+        if self._con is None:
+            config = {"memory_limit": "600MB", "threads": "2", "autoinstall_known_extensions": "false"}
+            self._con = duckdb.connect(":memory:", config=config)
+            self._con.execute("set timezone='UTC'")
+        if self._attached != files:
+            self._attach(files)
+        self._con.execute(query, parameters)
+        return Table.from_cursor(self._con)
+
+    def _attach(self, files: WorldFiles) -> None:
+        if self._attached is not None:
+            self._attached = None
+            self._con.execute("reset search_path; detach world; detach truth")
+        self._con.execute(f"attach '{files.world}' as world (read_only)")
+        self._con.execute(f"attach '{files.truth}' as truth (read_only)")
+        self._con.execute(f"set search_path='{search_path(self._con)}'")
+        self._attached = files
+
+    def close(self) -> None:
+        """Closes it."""
+        if self._con is not None:
+            self._con.close()
+            self._con = self._attached = None
+
+
+class World:
+    """A world and its truth, read-only. Tables of the truth are called truth.<table>. ``reader``: shared with other worlds."""
+
+    def __init__(self, files: WorldFiles, reader: Reader | None = None) -> None:
         self.files = files
         self.name = files.name
         self.scale = files.scale
         self.con_reference = ConReference(files.name)
-        self._con: duckdb.DuckDBPyConnection | None = None
+        self.reader = reader or Reader()
 
     @property
     def con(self) -> ConReference:
@@ -55,21 +90,7 @@ class World:
 
     def sql(self, query: str, parameters: Any = None) -> Table:
         """Runs a query of the check's own on the world and its truth; all rows."""
-        if self._con is None:
-            config = {"memory_limit": "600MB", "threads": "2", "autoinstall_known_extensions": "false"}
-            self._con = duckdb.connect(":memory:", config=config)
-            self._con.execute("set timezone='UTC'")
-            self._con.execute(f"attach '{self.files.world}' as world (read_only)")
-            self._con.execute(f"attach '{self.files.truth}' as truth (read_only)")
-            self._con.execute(f"set search_path='{search_path(self._con)}'")
-        self._con.execute(query, parameters)
-        return Table.from_cursor(self._con)
-
-    def close(self) -> None:
-        """Closes the connection, if one was opened."""
-        if self._con is not None:
-            self._con.close()
-            self._con = None
+        return self.reader.sql(self.files, query, parameters)
 
 
 class ConReference(codec.Reference):
@@ -244,7 +265,7 @@ class Lab:
             if name not in self._more:
                 files = ensure_world(name, seed, scale, subjects or self._subjects)
                 self._carrier.offer(files)
-                self._more[name] = World(files)
+                self._more[name] = World(files, self.world.reader)
             found.append(self._more[name])
         return found
 
@@ -254,9 +275,8 @@ class Lab:
         return np.random.default_rng(int.from_bytes(digest, "big"))
 
     def close(self) -> None:
-        """Closes all connections."""
-        for world in self._more.values():
-            world.close()
+        """Closes the connection to the worlds."""
+        self.world.reader.close()
 
     # -- the wire --------------------------------------------------------------------------------------------------------
 
