@@ -33,7 +33,7 @@ lab: setup
 test: $(VENV)/installed-tests
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
-	$(BIN)/python -m pytest -n 2 $(TEST_ARGS)
+	$(BIN)/python -m pytest -n 2 --dist worksteal $(TEST_ARGS)
 
 grade: setup
 	@bash .ci/setup.sh sandbox $(VENV)

@@ -40,6 +40,7 @@ from workshop.world import WorldFiles
 
 KERNEL_NAME = "kestrel-graded"
 GRACE_S = 3.0
+KILLED_S = 5.0
 DRAIN_S = 30.0
 LOOK_EVERY_S = 0.2
 BACKLOG = 16
@@ -117,9 +118,11 @@ class WarmProvisioner(KernelProvisionerBase):
             self.process.send_signal(signum)
 
     async def kill(self, restart: bool = False) -> None:
-        """Ends the kernel and all that runs in its namespaces."""
+        """Ends the kernel and all that runs in its namespaces. It is waited for here: the manager would look ten times a
+        second only."""
         if self.process:
             self.process.kill()
+            self.process.wait(KILLED_S)
 
     async def terminate(self, restart: bool = False) -> None:
         """There is no polite way that a hostile kernel could refuse."""

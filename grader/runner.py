@@ -18,7 +18,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -154,15 +154,16 @@ def close() -> None:
 
 
 class Stable:
-    """The process that has imported the grader and forks one for each job. It holds no secret; a job's comes with the job."""
+    """The process that has imported the grader and forks one for each job. It holds no secret; a job's comes with the job.
+    ``kinds``: what its forks may be asked for (see grader.inside.forks)."""
 
-    def __init__(self) -> None:
+    def __init__(self, kinds: Mapping[str, str] = KINDS) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="kestrel-")
         self.address = str(Path(self._folder.name) / "jobs")
         path = os.pathsep.join([str(PACKAGES), *filter(None, [os.environ.get("PYTHONPATH")])])
         env = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "TZ": "UTC", "PYTHONPATH": path}
         env.pop("PYTHONDONTWRITEBYTECODE", None)
-        self.server = ForkServer(Path(self.address), [], env, PRELOAD, KINDS, False)
+        self.server = ForkServer(Path(self.address), [], env, PRELOAD, dict(kinds), False)
 
     def close(self) -> None:
         """Ends it and all running jobs."""

@@ -23,13 +23,18 @@ from pathlib import Path
 from typing import Any
 
 import nbformat
+import papermill
 import psutil
 
 from grader import runner, sandbox
 from grader.bank import answers, cells_with, run_cells
+from grader.engine import Execution
+from grader.forked import Forked
 from grader.job import Job, sources_digest
+from grader.kernels import room
 from grader.limits import Limits
 from grader.sample import notebook_with
+from grader.sandbox import ForkServer
 from workshop.topics import Topic, imports_of, load_checks, syllabus
 from workshop.world import ensure_world, opaque_name, practice_seed
 
@@ -69,10 +74,11 @@ def solved(item: Topic) -> nbformat.NotebookNode:
     return nbformat.read(item.notebook("solutions"), as_version=4)
 
 
-def _ended_cpu() -> float:
-    """CPU seconds of both fork servers and of all their children that have ended."""
+def _ended_cpu(*more: ForkServer) -> float:
+    """CPU seconds of all fork servers and of all their children that have ended."""
     total = 0.0
-    for top in [s.server.process.pid for s in sandbox._open.values()] + [s.server.process.pid for s in runner._stable]:
+    servers = [*(s.server for s in (*sandbox._open.values(), *runner._stable)), *more]
+    for top in [s.process.pid for s in servers]:
         for process in [psutil.Process(top), *psutil.Process(top).children(recursive=True)]:
             with contextlib.suppress(psutil.Error):
                 t = process.cpu_times()
@@ -93,12 +99,11 @@ def cohort_run(jobs: list[Job], parallel: int) -> tuple[float, float]:
     return wall, _ended_cpu() - before
 
 
-def papermill_run(item: Topic, times: int, parallel: int) -> tuple[float, float]:
+def papermill_run(notebook: Path, times: int, parallel: int) -> tuple[float, float]:
     """Wall and CPU seconds for ``times`` executions by papermill with cold kernels, in ``parallel`` processes."""
     with tempfile.TemporaryDirectory() as folder:
         commands = [
-            [sys.executable, "-c", PAPERMILL, str(item.notebook("solutions")), f"{folder}/{n}.ipynb", folder]
-            for n in range(parallel)
+            [sys.executable, "-c", PAPERMILL, str(notebook), f"{folder}/{n}.ipynb", folder] for n in range(parallel)
         ]
         running = [
             subprocess.Popen([*c, str(times // parallel)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
@@ -116,39 +121,137 @@ def lower_bound(item: Topic) -> tuple[float, float]:
     graded = ensure_world(opaque_name(SEED), SEED, scale, checks.subjects)
     own = ensure_world("practice-7", practice_seed("practice-7"), 0.05, checks.subjects)
 
-    def cpu(run: Callable[[], Any]) -> float:
-        run()
-        seconds = []
-        for _ in range(RUNS):
-            began = time.process_time()
-            run()
-            seconds.append(time.process_time() - began)
-        return statistics.median(seconds)
-
     with contextlib.redirect_stdout(io.StringIO()):
         return (
-            cpu(lambda: run_cells(item, "own", cells, own, SEED, only=lambda _: False)),
-            cpu(lambda: run_cells(item, "graded", cells, graded, SEED)),
+            _median_cpu(lambda: run_cells(item, "own", cells, own, SEED, only=lambda _: False)),
+            _median_cpu(lambda: run_cells(item, "graded", cells, graded, SEED)),
         )
+
+
+def _median_cpu(run: Callable[[], Any]) -> float:
+    run()
+    seconds = []
+    for _ in range(RUNS):
+        began = time.process_time()
+        run()
+        seconds.append(time.process_time() - began)
+    return statistics.median(seconds)
 
 
 def overhead() -> None:
     """A submission's CPU and wall seconds: graded in a cohort, executed by papermill, and at the least."""
-    print("One submission (reproduced and graded), seconds of CPU; aims: overhead 0.15 for each of its two executions,")
-    print("5 times papermill's throughput with cold kernels (two at once on both sides)")
+    print(
+        "One submission (reproduced and graded), seconds of CPU, two at once; aim: overhead 0.15 for each of its executions."
+    )
+    print(
+        "papermill: the solved lab with a cold kernel, checked in the kernel. Throughput of the cohort against papermill that"
+    )
+    print("executes once, and twice, as whoever reproduces and grades has to")
     with _servers():
         for item in (t for t in syllabus().topics if t.exists):
             n = 4 * RUNS
             jobs = [job(item, distinct(solved(item), str(i))) for i in range(n)]
             wall, cpu = cohort_run(jobs, 2)
             own, graded = lower_bound(item)
-            cold_wall, cold_cpu = papermill_run(item, 6, 2)
+            cold_wall, cold_cpu = papermill_run(item.notebook("solutions"), 6, 2)
             print(
                 f"  {item.id}  cohort {cpu / n:.2f}  at the least {own:.2f} + {graded:.2f}  overhead for each execution "
-                f"{(cpu / n - own - graded) / 2:.2f}  papermill {cold_cpu / 6:.2f} (executed once, checked in the kernel)  "
-                f"submissions a minute {60 * n / wall:.0f} against {60 * 6 / cold_wall:.0f}: "
-                f"{cold_wall / 6 / (wall / n):.1f} times"
+                f"{(cpu / n - own - graded) / 2:.2f}  papermill {cold_cpu / 6:.2f}  a minute {60 * n / wall:.0f} against "
+                f"{60 * 6 / cold_wall:.0f}: {cold_wall / 6 / (wall / n):.1f} times, {cold_wall / 3 / (wall / n):.1f} times"
             )
+
+
+EXERCISES = """
+import duckdb
+import pandas as pd
+# %%
+orders = pd.DataFrame({"day": [1, 1, 2, 3], "usd": [10.0, 5.0, 2.5, 7.0]})
+daily = orders.groupby("day").usd.sum()
+# %%
+assert daily.loc[1] == 15
+# %%
+top = orders.sort_values("usd", ascending=False).head(2)
+# %%
+assert list(top.usd) == [10.0, 7.0]
+# %%
+con = duckdb.connect(":memory:")
+con.execute("create table orders as select * from orders")
+total = con.execute("select sum(usd) from orders").fetchone()[0]
+# %%
+assert total == 24.5
+# %%
+ranked = con.execute("select day, usd, rank() over (order by usd desc) as place from orders order by place").df()
+# %%
+assert list(ranked.place) == [1, 2, 3, 4]
+# %%
+merged = ranked.merge(daily.rename("day_usd"), left_on="day", right_index=True)
+merged["share"] = merged.usd / merged.day_usd
+# %%
+assert abs(merged.share.sum() - 3) < 1e-9
+"""
+
+
+def small_assignment() -> nbformat.NotebookNode:
+    """Five exercises on pandas and DuckDB, each followed by its test."""
+    cells = [nbformat.v4.new_code_cell(source.strip()) for source in EXERCISES.split("# %%")]
+    nb = nbformat.v4.new_notebook(cells=cells)
+    nb.metadata["kernelspec"] = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
+    return nb
+
+
+def execute_small(request: dict[str, Any], fds: list[int]) -> None:
+    """In a fork of the stable: executes the small assignment as a submission is, in a sandboxed kernel."""
+    warm = sandbox.Warm(**request["warm"])
+    nb = small_assignment()
+    with room(warm, Limits()) as place:
+        execution = Execution(place, Limits(), {}, lambda *_: None, lambda *_: None)
+        papermill.execute_notebook(
+            nb, None, engine_name="kestrel", kernel_name="python3", progress_bar=False, execution=execution
+        )
+    assert not execution.findings
+
+
+def small() -> None:
+    """Execution alone: five exercises, without reproduction and checks."""
+    print(
+        "A small assignment (five exercises, pandas and DuckDB) executed once, two at once; seconds of CPU an execution;"
+    )
+    print("aims: 0.15 over the least, 5 times papermill's throughput with cold kernels")
+    n, nb = 10 * RUNS, small_assignment()
+    cells = [compile(c.source, "<cell>", "exec") for c in nb.cells]
+
+    def run() -> None:
+        names: dict[str, Any] = {}
+        for cell in cells:
+            exec(cell, names)
+        names["con"].close()
+
+    with tempfile.TemporaryDirectory() as folder, _servers():
+        file = Path(folder) / "small.ipynb"
+        nbformat.write(nb, file)
+        cold_wall, cold_cpu = papermill_run(file, 10, 2)
+        warm = sandbox.shared(sandbox.SANDBOX).warm.plain()
+        stable = runner.Stable({"small": "tests.bench_grading:execute_small"})
+        stable.server.await_ready()
+
+        def one(_: int) -> None:
+            process = Forked(stable.address, {"kind": "small", "warm": warm})
+            assert process.wait() == 0
+            process.close()
+
+        with ThreadPoolExecutor(2) as pool:
+            list(pool.map(one, range(4)))
+            before, began = _ended_cpu(stable.server), time.perf_counter()
+            list(pool.map(one, range(n)))
+            wall = time.perf_counter() - began
+        time.sleep(0.3)
+        cpu = _ended_cpu(stable.server) - before
+        stable.close()
+        least = _median_cpu(run)
+        print(
+            f"  sandboxed {cpu / n:.2f}  at the least {least:.2f}  over it {cpu / n - least:.2f}  papermill {cold_cpu / 10:.2f}  "
+            f"a minute {60 * n / wall:.0f} against {60 * 10 / cold_wall:.0f}: {cold_wall / 10 / (wall / n):.1f} times"
+        )
 
 
 def scaling() -> None:
@@ -268,4 +371,4 @@ def _servers() -> Iterator[None]:
         runner.close()
 
 
-SECTIONS = {"overhead": overhead, "scaling": scaling, "memory": memory, "large": large_cohort}
+SECTIONS = {"small": small, "overhead": overhead, "scaling": scaling, "memory": memory, "large": large_cohort}
