@@ -348,6 +348,7 @@ def _workers(
         from grader import runner
 
         runner.prepare(isolation)
+        runner.share_cores(at_once)
         run, recorded, close = runner.run_job, runner.done, runner.close
     else:
         recorded, close = _nobody, _nothing

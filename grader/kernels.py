@@ -165,6 +165,7 @@ class Room:
             "run": self.name,
             "cwd": self._work,
             "walls": self.limits.walls(),
+            "cores": sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None,
             "env": {
                 "HOME": self._work,
                 "TMPDIR": f"{self._work}/.tmp",

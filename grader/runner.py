@@ -18,7 +18,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -191,6 +191,40 @@ def _ready_stable() -> Stable:
         return _stable[0]
 
 
+class _Cores:
+    """Which core a job has. Grader, kernel and judge take turns by the thousand: a turn that passes within a core wakes no
+    other one, which is a good part of what a turn costs. Only where there are jobs for all cores."""
+
+    def __init__(self) -> None:
+        self._jobs: dict[int, int] = {}
+        self._guard = threading.Lock()
+
+    def share(self, at_once: int) -> None:
+        """So many jobs will run at once."""
+        cores = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else ()
+        with self._guard:
+            self._jobs = dict.fromkeys(cores, 0) if at_once >= len(cores) else {}
+
+    @contextlib.contextmanager
+    def one(self) -> Iterator[list[int] | None]:
+        """The core with the fewest jobs; None: wherever there is room."""
+        with self._guard:
+            jobs = self._jobs
+            core = min(jobs, key=jobs.__getitem__, default=None)
+            if core is not None:
+                jobs[core] += 1
+        try:
+            yield None if core is None else [core]
+        finally:
+            if core is not None:
+                with self._guard:
+                    jobs[core] -= 1
+
+
+_cores = _Cores()
+share_cores = _cores.share
+
+
 def prepare(isolation: str) -> None:
     """Starts stable and sandbox side by side, so that the first job does not wait for one after the other. Raises
     WorkshopError where they cannot be started."""
@@ -228,7 +262,11 @@ def _run_once(job: Job, file: Path, private: Sandbox | None) -> int:
         given.write(json.dumps({"job": fields, "warm": warm.plain(), "out": str(file)}).encode())
         given.flush()
         given.seek(0)
-        process = Forked(stable.address, {"kind": "grade"}, [given.fileno()])
+        with _cores.one() as core:
+            return _wait_for(Forked(stable.address, {"kind": "grade", "cores": core}, [given.fileno()]), job, stable)
+
+
+def _wait_for(process: Forked, job: Job, stable: Stable) -> int:
     try:
         limit = 4 * job.limits.notebook_s + 300
         code = process.wait(limit)
