@@ -1,6 +1,7 @@
 """The judged database: what a learner's code gets of it, and what the judge sees."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import duckdb
 import pandas as pd
@@ -32,7 +33,7 @@ def connection(judge: Judge, name: str) -> JudgedConnection:
 
     def answer(text: str) -> str:
         request = codec.loads(text)
-        return codec.dumps(judge.execute(request["database"], request["sql"], request["parameters"]))
+        return judge.pass_on(request["database"], request["sql"], codec.encode(request["parameters"]))
 
     return JudgedConnection(answer, name)
 
@@ -121,3 +122,12 @@ def test_a_database_is_nobody_elses(judge: Judge, name: str) -> None:
     judge.close(other)
     with pytest.raises(CheckFailed, match="gone"):
         judge.rows(other, "select 1")
+
+
+@pytest.mark.parametrize(
+    ("sql", "parameters"), [("select '\ud800'", None), ("select ?", ["\ud800"]), ("select $a", {"\ud800": 1})]
+)
+def test_what_is_no_text_is_an_error_of_the_statement(judge: Judge, name: str, sql: str, parameters: Any) -> None:
+    with pytest.raises(duckdb.Error):
+        connection(judge, name).execute(sql, parameters)
+    assert judge.rows(name, "select count(*) from t").value() == 2

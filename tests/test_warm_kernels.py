@@ -10,21 +10,26 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import nbformat
 import pytest
 from conftest import grade_cells, lab_bytes
 from jupyter_client.kernelspec import KernelSpecManager
 from jupyter_client.manager import KernelManager
+from nbclient.util import run_sync
 
-from grader import sandbox
+from grader import runner, sandbox
+from grader.carrier import KernelCarrier
 from grader.forked import Forked, ServerGone, is_there
 from grader.kernels import KERNEL_NAME, room
 from grader.limits import Limits
 from grader.line import Line, LineBroken
 from grader.sandbox import SANDBOX, Sandbox, bubblewrap
 from grader.wire import MAX_BAD, KernelMisbehaved, StrictSession
+from workshop.checks import LearnerError
 from workshop.errors import WorkshopError
+from workshop.trusted import Lab
 
 PLAIN = {k: v for k, v in os.environ.items() if not k.startswith("PYTEST")}
 
@@ -108,6 +113,21 @@ def test_any_client_starts_interrupts_and_restarts_a_warm_kernel(served: dict[st
     assert not manager.is_alive()
 
 
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="the system does not let a process choose its cores")
+def test_each_job_has_a_core_where_there_are_jobs_for_all() -> None:
+    cores = os.sched_getaffinity(0)
+    shows = {2: "import os; print('CORES', sorted(os.sched_getaffinity(0)))"}
+    runner.share_cores(len(cores))
+    try:
+        with runner._cores.one() as first, runner._cores.one() as second:
+            assert len(first) == len(second) == 1
+            assert first != second or len(cores) == 1
+        assert re.search(r"CORES \[\d+\]", grade_cells(shows, solved=False).printed)
+    finally:
+        runner.share_cores(0)
+    assert f"CORES {sorted(cores)}" in grade_cells(shows, solved=False).printed
+
+
 # -- the fork server ----------------------------------------------------------------------------------------------------
 
 
@@ -132,6 +152,77 @@ print("ENV", sorted(os.environ))
     }
     names = set(re.findall(r"'([^']+)'", re.search(r"ENV (.*)", first)[1]))
     assert not {n for n in names if n.startswith(("KESTREL_", "PYTEST"))} - {"KESTREL_WORLDS"}
+
+
+SESSION = """
+import signal, threading, time
+def answer():
+    return 42
+def leave_a_thread(call):
+    def later():
+        time.sleep(0.1)
+        try:
+            call(1)
+        except EOFError:
+            said.append("refused")
+    said.clear()
+    threading.Thread(target=later).start()
+said = []
+def leave_a_timer():
+    def ring(*_):
+        raise RuntimeError("ring")
+    signal.signal(signal.SIGALRM, ring)
+    signal.setitimer(signal.ITIMER_REAL, 0.1)
+def sleep():
+    time.sleep(60)
+class Out(BaseException):
+    pass
+def out():
+    raise Out
+"""
+
+
+def test_a_kernel_serves_many_commands_in_a_session_and_cells_after_it() -> None:
+    """What one command leaves behind, a thread that asks or a timer that raises, costs the next one nothing."""
+    with room(sandbox.shared(SANDBOX).warm, Limits()) as place:
+        manager = place.manager()
+        run_sync(manager.start_kernel)()
+        client = manager.client()
+        client.start_channels()
+        run_sync(client.wait_for_ready)(timeout=20)
+
+        def cell(source: str) -> str:
+            return run_sync(client._async_execute_interactive)(source, timeout=20)["content"]["status"]
+
+        process = manager.provisioner.process
+        carrier = KernelCarrier(place, lambda: process.send_signal(signal.SIGINT), run_sync(manager.is_alive))
+        carrier.connect(manager.get_connection_info(), process.pid, manager.provisioner.line)
+        lab = Lab("3.6", SimpleNamespace(name="none"), bytes(16), carrier, ())
+        try:
+            assert cell(SESSION) == "ok"
+            assert [lab.call("answer") for _ in range(3)] == [42] * 3
+            asked: list[int] = []
+            lab.call("leave_a_thread", lab.callback(asked.append))
+            time.sleep(0.3)
+            assert lab.call("answer") == 42
+            time.sleep(0.3)
+            assert lab.value("said") == ["refused"]
+            assert asked == []
+            lab.call("leave_a_timer")
+            time.sleep(0.3)
+            assert lab.call("answer") == 42
+            with pytest.raises(LearnerError, match="before it had an answer"):
+                lab.call("out")
+            with pytest.raises(LearnerError, match="did not come back"):
+                lab.call("sleep", timeout_s=1)
+            assert lab.call("answer") == 42
+            carrier.release()
+            assert cell("assert answer() == 42") == "ok"
+            assert lab.call("answer") == 42
+        finally:
+            carrier.close()
+            client.stop_channels()
+            run_sync(manager.shutdown_kernel)(now=True)
 
 
 def test_a_module_that_starts_a_thread_is_not_preloaded(tmp_path: Path) -> None:

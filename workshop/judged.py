@@ -22,6 +22,8 @@ MEMORY = "400MB"
 WRITES = {"INSERT", "UPDATE", "DELETE", "MERGE_INTO", "CREATE", "EXECUTE"}
 PLAIN_SETUP = {"CREATE", "INSERT", "UPDATE", "DELETE", "MERGE_INTO", "ALTER", "SELECT", "DROP"}
 MAX_STATEMENTS = 20_000
+# What DuckDB's client raises for statements and parameters that it cannot take.
+STATEMENT_FAILS = (duckdb.Error, TypeError, ValueError, RuntimeError)
 # Comments, strings and quoted names say nothing about what a statement does.
 NOT_CODE = re.compile(r"--[^\n]*|/\*.*?\*/|'(?:[^']|'')*'|\"(?:[^\"]|\"\")*\"|\$(\w*)\$.*?\$\1\$", re.DOTALL)
 CHANGE = re.compile(
@@ -126,7 +128,7 @@ class Judge:
             return {"crash": database.crashed}
         try:
             parts = database.con.extract_statements(sql)
-        except (duckdb.Error, UnicodeError) as error:
+        except STATEMENT_FAILS as error:
             return {"type": type(error).__name__, "error": str(error)}
         if not parts:
             return {"type": "InvalidInputException", "error": "There is no statement to execute."}
@@ -152,7 +154,7 @@ class Judge:
                 database.con.execute(part, parameters if last and parameters is not None else None)
                 table = Table.from_cursor(database.con)
                 types = [str(d[1]) for d in database.con.description or ()]
-            except duckdb.Error as error:
+            except STATEMENT_FAILS as error:
                 database.log.append(Statement(part.query.strip(), kind, 0, None))
                 return {"type": type(error).__name__, "error": str(error)}
             written = 0
