@@ -88,9 +88,8 @@ class KernelCarrier:
                 answer = self._serve(command, answer_request, timeout_s)
                 if answer is not None:
                     return answer
-                if (
-                    fresh
-                ):  # else what an earlier command had left behind has ended the session, and this one was not begun
+                # A session that an earlier command began may have been ended by what that left behind: then once more.
+                if fresh:
                     break
         except LineBroken:
             raise KernelDied from None

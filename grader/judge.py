@@ -44,7 +44,10 @@ class JudgeProcess:
 
     def pass_on(self, name: str, sql: str, parameters: Any) -> str:
         """See workshop.judged.Judge.pass_on."""
-        request = json.dumps({"do": "execute", "args": [name, sql, parameters]})  # of plain types already
+        try:
+            request = json.dumps({"do": "execute", "args": [name, sql, parameters]})  # of plain types already
+        except RecursionError:
+            raise codec.CodecError("the parameters are too deep") from None
         return self._ask_text(request)
 
     def crash(self, name: str) -> None:

@@ -216,9 +216,12 @@ def test_a_kernel_serves_many_commands_in_a_session_and_cells_after_it() -> None
             with pytest.raises(LearnerError, match="did not come back"):
                 lab.call("sleep", timeout_s=1)
             assert lab.call("answer") == 42
+            lab.call("leave_a_thread", lab.callback(asked.append))
             carrier.release()
             assert cell("assert answer() == 42") == "ok"
-            assert lab.call("answer") == 42
+            time.sleep(0.3)
+            assert lab.call("answer", timeout_s=5) == 42
+            assert lab.value("said") == ["refused"]
         finally:
             carrier.close()
             client.stop_channels()

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import threading
+from collections import deque
 from typing import BinaryIO
 
 from IPython import get_ipython
@@ -29,12 +30,13 @@ class Line:
         self._in: BinaryIO = os.fdopen(fd, "rb")
         self._out: BinaryIO = os.fdopen(os.dup(fd), "wb")
         self._asked = 0
+        self._kept: deque[tuple[dict[str, object], str]] = deque()  # frames that came while another was awaited
 
     def command(self, session: str) -> tuple[str, str] | None:
         """The next command of a session, its nonce and text; None: there are no more. What is left of another session is
         passed over."""
         while True:
-            head, text = self._frame()
+            head, text = self._kept.popleft() if self._kept else self._frame()
             if head.get("session") == session:
                 return None if head.get("end") else (str(head["nonce"]), text)
 
@@ -51,6 +53,8 @@ class Line:
                 if head.get("end"):
                     raise EOFError("the grader does not answer this")
                 return reply
+            if "session" in head:
+                self._kept.append((head, reply))
 
     def _frame(self) -> tuple[dict[str, object], str]:
         line = self._in.readline()
