@@ -35,11 +35,16 @@ from workshop.paths import PACKAGES, home
 from workshop.topics import imports_of, topic
 
 TRIES = 3
+DOUBTS = 5
 KILLS = 10
+KILLED = (-signal.SIGKILL, 128 + signal.SIGKILL)  # the latter is what bubblewrap makes of the former
 MEMORY_BYTES = 4 * 1024**3
 SPOOL_DAYS = 7
+MOMENT_S = 1.0
 FAULT = 3  # exit code: something is wrong on this side, and said in the outcome file
 NO_SERVER = 4  # exit code: there was no kernel to be had
+SERVER_KILLED = 6  # the same, and what was to make it was killed from outside: by a run it cannot be
+UNTOLD = 70  # exit code: Forked could not tell, or the process broke before it began
 DOUBT = 5  # exit code: graded, but a kernel or a judge ended by itself
 PRELOAD = ("grader.stable",)
 KINDS = {"grade": "grader.runner:child"}
@@ -87,15 +92,12 @@ class _Tries:
         counts = self._counts
         counts["begun"] += 1
         began = time.monotonic()
-        try:
-            code = _run_once(self._job, self._file, self._private)
-        except ServerGone:
-            code = NO_SERVER
+        code = _run_once(self._job, self._file, self._private)
         seconds = time.monotonic() - began
         if code == FAULT:
             raise WorkshopError(_read_fault(self._file))
-        if code == NO_SERVER:
-            self._server_gone()
+        if code in (NO_SERVER, SERVER_KILLED):
+            self._server_gone(code == SERVER_KILLED)
         elif code in (0, DOUBT) and (found := _read(self._file if code == 0 else _doubt(self._file))) is not None:
             outcome = replace(found, tries=counts["begun"], seconds=seconds)
             if code == 0 or self._agreed(outcome):
@@ -108,12 +110,13 @@ class _Tries:
             return self._keep(Outcome(_lost(self._job, code), None, counts["begun"], seconds))
         return None
 
-    def _server_gone(self) -> None:
+    def _server_gone(self, killed: bool) -> None:
         """The sandbox or the stable went, perhaps with another's run. Once may be chance; after that the job is tried in a
         sandbox of its own, and what ends that counts."""
         self._counts["gone"] += 1
+        self._counts["killed"] += killed
         if self._private is not None:
-            self._counts["lost"] += 1
+            self._counts["lost"] += not killed
             self._private.close()
             self._private = None
         if self._counts["gone"] > 1:
@@ -122,7 +125,7 @@ class _Tries:
 
     def _agreed(self, outcome: Outcome) -> bool:
         _doubt(self._file).unlink(missing_ok=True)
-        if len(self._doubtful) + 1 >= TRIES or any(d.result == outcome.result for d in self._doubtful):
+        if len(self._doubtful) + 1 >= DOUBTS or any(d.result == outcome.result for d in self._doubtful):
             self._keep(outcome)
             return True
         self._doubtful.append(outcome)
@@ -254,30 +257,44 @@ def _extra(job: Job) -> tuple[str, ...]:
 def _run_once(job: Job, file: Path, private: Sandbox | None) -> int:
     """One try; the exit code of the job's process (negative: the signal that ended it)."""
     stable = _ready_stable()
-    warm = (private or sandbox.shared(job.isolation, _extra(job))).warm
+    box = private or sandbox.shared(job.isolation, _extra(job))
     with tempfile.TemporaryFile() as given:
         fields = asdict(job)
         fields["notebook"] = base64.b64encode(job.notebook).decode()
         fields["seed"] = job.seed.hex()
-        given.write(json.dumps({"job": fields, "warm": warm.plain(), "out": str(file)}).encode())
+        given.write(json.dumps({"job": fields, "warm": box.warm.plain(), "out": str(file)}).encode())
         given.flush()
         given.seek(0)
         with _cores.one() as core:
-            return _wait_for(Forked(stable.address, {"kind": "grade", "cores": core}, [given.fileno()]), job, stable)
+            try:
+                process = Forked(stable.address, {"kind": "grade", "cores": core}, [given.fileno()])
+                code = _wait_for(process, 4 * job.limits.notebook_s + 300)
+            except ServerGone:
+                code = NO_SERVER
+    if code in (NO_SERVER, UNTOLD):
+        ended = _ended(stable.server, box.server)
+        if ended or code == NO_SERVER:
+            return SERVER_KILLED if ended and all(c in KILLED for c in ended) else NO_SERVER
+    return code
 
 
-def _wait_for(process: Forked, job: Job, stable: Stable) -> int:
+def _wait_for(process: Forked, limit_s: float) -> int:
     try:
-        limit = 4 * job.limits.notebook_s + 300
-        code = process.wait(limit)
+        code = process.wait(limit_s)
         if code is None:
             process.kill()
             return -signal.SIGALRM
-        if code == 70 and not stable.server.alive:
-            return NO_SERVER
         return code
     finally:
         process.close()
+
+
+def _ended(*servers: ForkServer) -> list[int]:
+    """Exit codes of those that have ended; that one has can be known a moment after its connections are closed."""
+    until = time.monotonic() + MOMENT_S
+    while not (ended := [s.process.poll() for s in servers if not s.alive]) and time.monotonic() < until:
+        time.sleep(0.02)
+    return ended
 
 
 def child(request: dict[str, Any], fds: list[int]) -> None:
