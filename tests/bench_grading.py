@@ -258,11 +258,13 @@ def small() -> None:
         warm = sandbox.shared(sandbox.SANDBOX).warm.plain()
         stable = runner.Stable({"small": "tests.bench_grading:execute_small"})
         stable.server.await_ready()
+        runner.share_cores(2)
 
         def one(_: int) -> None:
-            process = Forked(stable.address, {"kind": "small", "warm": warm})
-            assert process.wait() == 0
-            process.close()
+            with runner._cores.one() as core:
+                process = Forked(stable.address, {"kind": "small", "warm": warm, "cores": core})
+                assert process.wait() == 0
+                process.close()
 
         with ThreadPoolExecutor(2) as pool:
             list(pool.map(one, range(4)))

@@ -39,7 +39,7 @@ class Carrier(Protocol):
 
 
 class Reader:
-    """A DuckDB instance in which the trusted side reads worlds, one at a time: to attach another takes a tenth of what
+    """A DuckDB instance in which the trusted side reads worlds, one at a time: to attach another takes a sixth of what
     another instance takes."""
 
     def __init__(self) -> None:
@@ -58,9 +58,8 @@ class Reader:
         return Table.from_cursor(self._con)
 
     def _attach(self, files: WorldFiles) -> None:
-        if self._attached is not None:
-            self._attached = None
-            self._con.execute("reset search_path; detach world; detach truth")
+        self._attached = None
+        self._con.execute("reset search_path; detach database if exists world; detach database if exists truth")
         self._con.execute(f"attach '{files.world}' as world (read_only)")
         self._con.execute(f"attach '{files.truth}' as truth (read_only)")
         self._con.execute(f"set search_path='{search_path(self._con)}'")
