@@ -79,7 +79,6 @@ def test_killed_at_random_moments_the_book_is_that_of_an_undisturbed_run(cohort:
     killed = run_and_kill(start, KILLS, [GRADER, STABLE, SANDBOX, JOB, KERNEL], random.Random(1), most_s=400)
     assert len(killed) == KILLS, killed
     assert len(set(killed)) >= 4, killed
-    print(killed)
     assert compare(cohort, "killed")
 
 
