@@ -29,7 +29,7 @@ from grader.findings import Finding
 from grader.forked import Forked, ServerGone
 from grader.job import Job, Outcome
 from grader.limits import Limits
-from grader.sandbox import ForkServer, Sandbox, Warm
+from grader.sandbox import ENDS_S, KILLED, ForkServer, Sandbox, Warm
 from workshop.errors import WorkshopError
 from workshop.paths import PACKAGES, home
 from workshop.topics import imports_of, topic
@@ -37,13 +37,11 @@ from workshop.topics import imports_of, topic
 TRIES = 3
 DOUBTS = 5
 KILLS = 10
-KILLED = (-signal.SIGKILL, 128 + signal.SIGKILL)  # the latter is what bubblewrap makes of the former
 MEMORY_BYTES = 4 * 1024**3
 SPOOL_DAYS = 7
-MOMENT_S = 1.0
 FAULT = 3  # exit code: something is wrong on this side, and said in the outcome file
 NO_SERVER = 4  # exit code: there was no kernel to be had
-SERVER_KILLED = 6  # the same, and what was to make it ended by SIGKILL: from outside, or because memory ran out
+SERVER_KILLED = 6  # the same, and what was to make it ended by SIGKILL
 UNTOLD = 70  # exit code: Forked could not tell, or the process broke before it began
 DOUBT = 5  # exit code: graded, but a kernel or a judge ended by itself
 PRELOAD = ("grader.stable",)
@@ -91,23 +89,23 @@ class _Tries:
         """Tries once more; the outcome when there is one."""
         counts = self._counts
         counts["begun"] += 1
-        began = time.monotonic()
+        began, memory_ended = time.monotonic(), _memory_ended()
         code = _run_once(self._job, self._file, self._private)
         seconds = time.monotonic() - began
+        # A run cannot kill what is outside its walls, unless by using up the machine's memory.
+        outside = code in (-signal.SIGKILL, SERVER_KILLED) and _memory_ended() == memory_ended
         if code == FAULT:
             raise WorkshopError(_read_fault(self._file))
         if code in (NO_SERVER, SERVER_KILLED):
-            self._server_gone(code == SERVER_KILLED)
+            self._server_gone(outside)
         elif code in (0, DOUBT) and (found := _read(self._file if code == 0 else _doubt(self._file))) is not None:
             outcome = replace(found, tries=counts["begun"], seconds=seconds)
             if code == 0 or self._agreed(outcome):
                 return outcome
-        elif code == -signal.SIGKILL:
-            counts["killed"] += 1  # from outside: a run cannot reach its grader
         else:
-            counts["lost"] += 1
+            counts["killed" if outside else "lost"] += 1
         if counts["lost"] >= TRIES or counts["killed"] >= KILLS:
-            return self._keep(Outcome(_lost(self._job, code), None, counts["begun"], seconds))
+            return self._keep(Outcome(_lost(self._job, code, counts["begun"]), None, counts["begun"], seconds))
         return None
 
     def _server_gone(self, killed: bool) -> None:
@@ -120,8 +118,7 @@ class _Tries:
             self._private.close()
             self._private = None
         if self._counts["gone"] > 1:
-            self._private = Sandbox(self._job.isolation, _extra(self._job))
-            self._private.await_ready()
+            self._private = sandbox.private(self._job.isolation, _extra(self._job))
 
     def _agreed(self, outcome: Outcome) -> bool:
         _doubt(self._file).unlink(missing_ok=True)
@@ -184,14 +181,21 @@ def _ready_stable() -> Stable:
         if _stable and not _stable[0].server.alive:
             _stable.pop().close()
         if not _stable:
-            made = Stable()
             try:
-                made.server.await_ready()
+                _stable.append(sandbox.until_started(_new_stable))
             except WorkshopError as error:
-                made.close()
                 raise WorkshopError(f"The grader's own processes could not be started: {error}") from None
-            _stable.append(made)
         return _stable[0]
+
+
+def _new_stable() -> Stable:
+    made = Stable()
+    try:
+        made.server.await_ready()
+    except BaseException:  # Ctrl-C too
+        made.close()
+        raise
+    return made
 
 
 class _Cores:
@@ -291,10 +295,19 @@ def _wait_for(process: Forked, limit_s: float) -> int:
 
 def _ended(*servers: ForkServer) -> list[int]:
     """Exit codes of those that have ended; that one has can be known a moment after its connections are closed."""
-    until = time.monotonic() + MOMENT_S
+    until = time.monotonic() + ENDS_S
     while not (ended := [s.process.poll() for s in servers if not s.alive]) and time.monotonic() < until:
         time.sleep(0.02)
     return ended
+
+
+def _memory_ended() -> int:
+    """How many processes of this machine were ended because memory had run out; 0 where the system does not say."""
+    with contextlib.suppress(OSError), open("/proc/vmstat", encoding="ascii") as told:
+        for line in told:
+            if line.startswith("oom_kill "):
+                return int(line.split()[1])
+    return 0
 
 
 def child(request: dict[str, Any], fds: list[int]) -> None:
@@ -371,13 +384,13 @@ def _forget_old(folder: Path) -> None:
                 file.unlink()
 
 
-def _lost(job: Job, code: int) -> dict[str, Any]:
-    """The result of a job whose process was lost each time."""
+def _lost(job: Job, code: int, tries: int) -> dict[str, Any]:
+    """The result of a job whose process was lost too often."""
     from grader.result import refusal
 
     why = f"was ended by signal {-code}" if code < 0 else f"ended with code {code}"
     text = (
-        f"This could not be graded: the process that graded it {why}, {TRIES} times. It may have sent more than can be taken, or "
-        "found a defect of the grader; a human should look."
+        f"This could not be graded: the process that graded it {why}, the last time of {tries}. It may have sent more than can "
+        "be taken, or found a defect of the grader; a human should look."
     )
     return refusal(job.topic or None, hashlib.sha256(job.notebook).hexdigest(), Finding("lost", text, "fatal"))

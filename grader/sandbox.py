@@ -12,15 +12,16 @@ import fcntl
 import os
 import secrets
 import shutil
+import signal
 import socket
 import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypeVar
 
 from grader.forked import Forked, ServerGone
 from grader.inside.isolate import EMPTY, RUNS, WORK, WORLDS
@@ -48,6 +49,10 @@ SYLLABUS = CURRICULUM / "syllabus.yaml"
 PLOTS = "/kestrel/matplotlib"
 PYTHON, PREFIXES = os.path.abspath(sys.executable), tuple(os.path.abspath(p) for p in (sys.base_prefix, sys.prefix))
 START_S = 120
+STARTS = 3
+ENDS_S = 1.0  # within which a server's end is known after its connections were closed
+KILLED = (-signal.SIGKILL, 128 + signal.SIGKILL)  # the latter is what bubblewrap makes of the former
+Started = TypeVar("Started")
 SERVE = """
 import sys
 sys.modules.setdefault("rfc3987_syntax", None)
@@ -70,6 +75,10 @@ class Warm:
     def plain(self) -> dict[str, Any]:
         """As plain JSON types; Warm(**plain) is the inverse."""
         return asdict(self)
+
+
+class KilledAtStartError(WorkshopError):
+    """A fork server was killed before it was ready."""
 
 
 class ForkServer:
@@ -102,10 +111,13 @@ class ForkServer:
             )
 
     def await_ready(self) -> None:
-        """Waits until it has imported what it was told to. Raises WorkshopError with what it said when it ends instead."""
+        """Waits until it has imported what it was told to. Raises WorkshopError with what it said when it ends instead,
+        KilledAtStartError when it was killed."""
         ready = self.process.stdout.readline()
         if ready != b"ready\n":
             self.process.wait(START_S)
+            if self.process.returncode in KILLED:
+                raise KilledAtStartError("it was killed while it started")
             raise WorkshopError(self.last_words() or f"it ended with code {self.process.returncode}")
 
     def last_words(self) -> str:
@@ -163,8 +175,10 @@ class Sandbox:
             Forked(self.warm.socket, request).close()
         except (WorkshopError, ServerGone) as error:
             said = self.server.last_words() if isinstance(error, ServerGone) else str(error)
-            self.close()
-            raise WorkshopError(f"The sandbox could not be started: {said or error}. {WAYS_OUT}") from None
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.server.process.wait(ENDS_S)
+            kind = KilledAtStartError if self.server.process.returncode in KILLED else WorkshopError
+            raise kind(f"The sandbox could not be started: {said or error}. {WAYS_OUT}") from None
 
     @property
     def alive(self) -> bool:
@@ -295,6 +309,30 @@ def _fonts() -> Path:
     return found[-1]
 
 
+def until_started(make: Callable[[], Started]) -> Started:
+    """What ``make`` makes; again when a fork server was killed while it started, which is nobody's fault. Raises what the
+    last of STARTS tries raised."""
+    for _ in range(STARTS - 1):
+        with contextlib.suppress(KilledAtStartError):
+            return make()
+    return make()
+
+
+def private(isolation: str, extra: tuple[str, ...] = ()) -> Sandbox:
+    """A sandbox that is ready, and the caller's alone."""
+
+    def make() -> Sandbox:
+        made = Sandbox(isolation, extra)
+        try:
+            made.await_ready()
+        except BaseException:  # Ctrl-C too
+            made.close()
+            raise
+        return made
+
+    return until_started(make)
+
+
 # -- the sandboxes of this process -----------------------------------------------------------------------------------------
 
 _open: dict[tuple[str, tuple[str, ...]], Sandbox] = {}
@@ -309,12 +347,8 @@ def shared(isolation: str, extra: tuple[str, ...] = ()) -> Sandbox:
             found.close()
             found = None
         if found is None:
-            found = _open[isolation, extra] = Sandbox(isolation, extra)
-            try:
-                found.await_ready()
-            except WorkshopError:
-                del _open[isolation, extra]
-                raise
+            _open.pop((isolation, extra), None)
+            found = _open[isolation, extra] = private(isolation, extra)
         return found
 
 

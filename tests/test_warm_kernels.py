@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -312,6 +313,19 @@ def test_where_there_is_no_sandbox_one_line_says_so_and_the_ways_out(
     assert words in done.stderr
     assert "--isolation none" in done.stderr and "apt-get install bubblewrap" in done.stderr
     assert done.stderr.count("\n") == 1, done.stderr
+
+
+def test_a_sandbox_that_is_killed_while_it_starts_is_started_again(tmp_path: Path) -> None:
+    once = f'mkdir {tmp_path}/been || exec {shutil.which("bwrap")} "$@"\nkill -9 $$'
+    done = run_grader(tmp_path, f"PATH={PLAIN['PATH']}\n{once}", "--json")
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "been").is_dir() and json.loads(done.stdout)["points"] == 0
+
+
+def test_a_sandbox_that_is_always_killed_while_it_starts_is_an_error(tmp_path: Path) -> None:
+    done = run_grader(tmp_path, "kill -9 $$")
+    assert done.returncode == 1
+    assert "killed while it started" in done.stderr and done.stderr.count("\n") == 1
 
 
 def test_without_isolation_it_names_the_risk_and_is_never_chosen_by_itself(tmp_path: Path) -> None:
