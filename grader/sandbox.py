@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import importlib.util
 import os
 import secrets
 import shutil
@@ -28,6 +29,7 @@ from grader.inside.isolate import EMPTY, RUNS, WORK, WORLDS
 from grader.limits import Limits
 from workshop.errors import UsageError, WorkshopError
 from workshop.paths import CURRICULUM, PACKAGES, REPOSITORY, home
+from workshop.topics import syllabus
 
 SANDBOX, NONE = "sandbox", "none"
 ISOLATIONS = (SANDBOX, NONE)
@@ -255,6 +257,9 @@ def bubblewrap(runs: Path) -> list[str]:
     for path in (Path(PREFIXES[1]), *_kit()):
         if not _is_below(path, shown) or _is_below(path, covered):
             command += ["--ro-bind", str(path), str(path)]
+    for path in _withheld():
+        if _is_below(path, shown):
+            command += ["--tmpfs", str(path)]
     if REPOSITORY != PACKAGES:  # an installed wheel, which carries the topics in the kit's own folder
         command += ["--tmpfs", str(REPOSITORY)]
     command += ["--ro-bind", str(SYLLABUS), str(SYLLABUS)]
@@ -274,6 +279,14 @@ def _kit() -> Iterator[Path]:
     yield PACKAGES / "workshop"
     yield PACKAGES / "grader" / "__init__.py"
     yield PACKAGES / "grader" / "inside"
+
+
+def _withheld() -> Iterator[Path]:
+    """Packages that would do a lab's task, which no lab is given."""
+    for name in sorted({name for item in syllabus().topics for name in item.withheld}):
+        spec = importlib.util.find_spec(name)
+        for folder in (spec and spec.submodule_search_locations) or ():
+            yield Path(folder).resolve()
 
 
 def inner_environment(matplotlib: str) -> dict[str, str]:

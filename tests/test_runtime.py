@@ -191,3 +191,27 @@ def test_the_learners_tables_live_beside_the_world(lab_and_names: tuple[runtime.
         con.execute("delete from core.orders")
     with pytest.raises(Exception, match="truth"):
         con.execute("select * from truth.anything")
+
+
+def test_a_package_that_is_the_task_is_for_the_checks_alone() -> None:
+    code = """
+import avro.schema
+from workshop.topics import planned_topic
+from workshop.withheld import trusted_import, withhold
+withhold(planned_topic("3.2").withheld)
+try:
+    import avro.compatibility
+except ModuleNotFoundError as error:
+    print(error)
+checker = trusted_import("avro.compatibility").ReaderWriterCompatibilityChecker()
+one, two = (trusted_import("avro.schema").parse(f'"{kind}"') for kind in ("int", "long"))
+print(checker.get_compatibility(two, one).compatibility.name)
+try:
+    import avro.compatibility
+except ModuleNotFoundError as error:
+    print("still withheld")
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    first, second, third = done.stdout.splitlines()
+    assert "avro is withheld in this lab" in first
+    assert (second, third) == ("compatible", "still withheld")

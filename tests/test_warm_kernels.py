@@ -353,6 +353,17 @@ def test_what_lies_in_a_folder_that_is_seen_is_covered(tmp_path: Path, monkeypat
 # -- the connection --------------------------------------------------------------------------------------------------------
 
 
+def test_a_withheld_package_is_not_in_the_sandbox() -> None:
+    code = """
+try:
+    import avro.compatibility
+    print("It is there")
+except ModuleNotFoundError as error:
+    print("It fails:", error)
+"""
+    assert "It fails: No module named 'avro.compatibility'" in grade_cells({2: code}, solved=False).printed
+
+
 def message(session: StrictSession, kind: str, content: object, **header: object) -> list[bytes]:
     """The frames of a signed message, as a kernel sends them."""
     head = {**session.msg_header(kind), **header}

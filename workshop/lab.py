@@ -18,6 +18,7 @@ from workshop.errors import UsageError, WorkshopError
 from workshop.judged import search_path
 from workshop.table import Table
 from workshop.topics import Topic, load_checks, planned_topic, syllabus, topic
+from workshop.withheld import withhold
 from workshop.world import WorldFiles, ensure_world, find_world, practice_seed
 from workshop.world.build import check_scale
 
@@ -268,6 +269,7 @@ def _open(topic_id: str, world: str, scale: float, namespace: dict[str, Any]) ->
     folder = os.environ.get(WORLDS_VARIABLE)
     if folder:
         item = planned_topic(topic_id)  # a graded kernel does not see the topics' folders
+        withhold(item.withheld)
         if not (Path(folder) / f"{world}.duckdb").exists():
             # WORLD was overwritten, or written into the call: a slip that must not cost a lab.
             note = Path(folder) / GRADED_WORLD
@@ -280,6 +282,7 @@ def _open(topic_id: str, world: str, scale: float, namespace: dict[str, Any]) ->
             world = graded
         return GradedLab(item, world, scale, graded_connections(), namespace)
     item = topic(topic_id)
+    withhold(item.withheld)
     seed = practice_seed(world)
     subjects = load_checks(item).subjects
     files = find_world(world, seed, scale, subjects)

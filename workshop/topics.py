@@ -32,7 +32,7 @@ class Task:
 
 @dataclass(frozen=True)
 class Topic:
-    """One topic of the syllabus. Minutes are for a learner at work."""
+    """One topic of the syllabus. Minutes are for a learner at work. ``withheld``: packages that its lab does without."""
 
     id: str
     number: int
@@ -46,6 +46,7 @@ class Topic:
     tasks: tuple[Task, ...]
     takes_home: str
     module: str
+    withheld: tuple[str, ...] = ()
 
     @property
     def source(self) -> Path:
@@ -120,6 +121,7 @@ def syllabus() -> Syllabus:
                 tasks=tuple(Task(letter, task["kind"], task["does"]) for letter, task in t["tasks"].items()),
                 takes_home=t["takes_home"],
                 module=folder,
+                withheld=tuple(t.get("withheld", ())),
             )
             for t in m["topics"]
         )
