@@ -11,6 +11,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
 
 RUNS = 5
 
@@ -110,6 +111,60 @@ def labs() -> None:
     print(f"  {within} of {len(checks)} lab.check calls within 1 s")
 
 
+def month() -> None:
+    """A simulated month of all pipelines: plan and events, CPU seconds of this process."""
+    import duckdb
+    import numpy as np
+
+    from workshop import sim
+    from workshop.world import ensure_world, practice_seed
+
+    files = ensure_world("practice-7", practice_seed("practice-7"), 0.02, ["pipelines", "runs"])
+    with duckdb.connect(str(files.world), read_only=True) as con:
+        tasks = con.execute(
+            """
+            select t.dag_id, t.task_id, t.pool, d.schedule_cron, 0 as offset_s, median(epoch(r.ended_at - r.started_at)) as work_s
+            from ops.tasks t
+            join ops.dags d using (dag_id)
+            left join ops.task_runs r using (task_id)
+            group by all
+            order by t.dag_id, any_value(t.step_no)
+            """
+        ).df()
+        deps = con.execute("select task_id, upstream_task_id, is_sensor from ops.task_deps").df()
+        slots = con.execute("select pool, slots::integer as slots from ops.pools").df()
+    took = []
+    for k in range(RUNS):
+        began = time.process_time()
+        plan = sim.plan_runs(tasks, deps, np.datetime64("2026-06-01"), 30)
+        n, rng = len(plan), np.random.default_rng(k)
+        planned = time.process_time()
+        full = np.ones(n)
+        draws = sim.Draws(
+            sim.of_tasks(plan, tasks.work_s.fillna(60)) * rng.lognormal(0, 0.3, n),
+            np.where(rng.random(n) < 0.01, rng.integers(1, 5, n), 0),
+            np.where(rng.random(n) < 0.1, 99, 1),
+            rng.integers(0, 20, n),
+            full,
+            rng.random((n, 5)),
+            tuple(sim.Outage(r, (3 + r) * 86_400.0, (3 + r) * 86_400.0 + 3600, 3600, 30) for r in range(20)),
+        )
+        settings = sim.Settings(
+            3 * full, 300 * full, 2 * full, 3600 * full, full, 21_600 * full, np.full(n, 62), 0 * full, np.full(n, -1)
+        )
+        numbers = {pool: k for k, pool in enumerate(slots.pool)}
+        pools = sim.Pools(sim.of_tasks(plan, tasks.pool.map(numbers)), slots.slots.tolist())
+        drawn = time.process_time()
+        run = sim.simulate_month(plan, draws, settings, pools)
+        took.append((planned - began, time.process_time() - drawn))
+    plan_s, events_s = (median([t[k] for t in took]) for k in range(2))
+    print("A simulated month of the platform, CPU (aim: 1 s for 400 pipelines)")
+    print(
+        f"  {tasks.dag_id.nunique()} pipelines, {n:,} task runs, {run.attempts.sum():,} attempts: plan {plan_s:.2f} s, "
+        f"events {events_s:.2f} s"
+    )
+
+
 def memory_of_a_kernel() -> None:
     """Peak memory of a learner's kernel that runs a whole lab (Binder gives 2 GB; the aim is 1 GB for kernel and world)."""
     from workshop.topics import syllabus
@@ -136,7 +191,7 @@ def main(wanted: list[str]) -> None:
     """Runs all measurements, or those named."""
     from tests import bench_grading
 
-    sections = {"worlds": worlds, "labs": labs, "kernels": memory_of_a_kernel, **bench_grading.SECTIONS}
+    sections = {"worlds": worlds, "labs": labs, "month": month, "kernels": memory_of_a_kernel, **bench_grading.SECTIONS}
     unknown = set(wanted) - set(sections)
     if unknown:
         sys.exit(f"There is no section {', '.join(sorted(unknown))}; there are {', '.join(sections)}.")

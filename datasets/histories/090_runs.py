@@ -8,16 +8,14 @@ Each task draws its own level, each run its own noise; a run starts when what it
 incident the shared pool is simulated slot by slot, since there it is the queue that matters.
 """
 
-from dataclasses import dataclass
-
 import duckdb
 import numpy as np
 import pandas as pd
 
-from workshop.sim import Phase, Service, Tasks, simulate_cluster, streams
+from workshop.sim import Phase, Plan, Service, Tasks, plan_runs, simulate_cluster, streams
+from workshop.sim.month import DAY_S
 from workshop.world.seeds import derive_seed
 
-DAY_S = 86_400
 FIRST_DAY = np.datetime64("2026-06-02", "s")  # four weeks up to today
 DAYS = 28
 CALL_DAYS = 14  # the call log is kept for two weeks
@@ -38,22 +36,6 @@ SERVICES = {
 }
 
 
-@dataclass
-class Plan:
-    """Task runs as arrays of shape (n,), ordered by DAG, run and step. Times are seconds since FIRST_DAY."""
-
-    task: np.ndarray
-    dag: np.ndarray
-    run: np.ndarray
-    scheduled_s: np.ndarray
-    first_of_task: np.ndarray  # (tasks,): task run of its first run; the next run is `stride` further
-    stride: np.ndarray
-    edges: np.ndarray  # (m, 2): task run waited for, task run that waits
-    is_sensor: np.ndarray
-    levels: list[np.ndarray]  # task runs by depth
-    edges_of_level: list[np.ndarray]
-
-
 def build(con: duckdb.DuckDBPyConnection, seed: bytes, scale: float) -> None:
     """Writes the tables; they do not shrink with scale."""
     visible, hidden = derive_seed(seed, "world/runs"), derive_seed(seed, "truth/runs")
@@ -68,69 +50,10 @@ def build(con: duckdb.DuckDBPyConnection, seed: bytes, scale: float) -> None:
         """
     ).df()
     deps = con.execute("select task_id, upstream_task_id, is_sensor from ops.task_deps").df()
-    plan = _plan(tasks, deps)
+    plan = plan_runs(tasks, deps, FIRST_DAY, DAYS)
     slots = con.execute("select pool, slots::bigint as slots from ops.pools").df().set_index("pool").slots
     runs = _Runs(tasks, plan, slots, visible, hidden)
     runs.write(con)
-
-
-def _plan(tasks: pd.DataFrame, deps: pd.DataFrame) -> Plan:
-    dag_ids, first_row, dag_of = np.unique(tasks.dag_id.to_numpy(dtype=str), return_index=True, return_inverse=True)
-    steps = np.bincount(dag_of)
-    due = [_due_s(tasks.schedule_cron.iat[row], int(tasks.offset_s.iat[row])) for row in first_row.tolist()]
-    runs_of_dag = np.array([len(d) for d in due])
-    size = steps * runs_of_dag
-    start = np.cumsum(size) - size
-    dag = np.repeat(np.arange(len(dag_ids)), size)
-    within = np.arange(size.sum()) - start[dag]
-    run = within // steps[dag]
-    task = first_row[dag] + within % steps[dag]
-    scheduled_s = np.concatenate(due)[(np.cumsum(runs_of_dag) - runs_of_dag)[dag] + run]
-    step = np.arange(len(tasks)) - first_row[dag_of]
-    first_of_task, stride = start[dag_of] + step, steps[dag_of]
-
-    row = {task_id: i for i, task_id in enumerate(tasks.task_id)}
-    down, up = (np.array([row[t] for t in deps[c]]) for c in ("task_id", "upstream_task_id"))
-    sensor_of_dep = deps.is_sensor.to_numpy()
-    edges, is_sensor = [], []
-    for d, u, sensor in zip(down.tolist(), up.tolist(), sensor_of_dep.tolist(), strict=True):
-        mine = np.arange(runs_of_dag[dag_of[d]])
-        theirs = mine
-        if sensor:
-            theirs = np.searchsorted(due[dag_of[u]], due[dag_of[d]], side="right") - 1
-            mine, theirs = mine[theirs >= 0], theirs[theirs >= 0]
-        edges.append(np.column_stack([first_of_task[u] + theirs * stride[u], first_of_task[d] + mine * stride[d]]))
-        is_sensor.append(np.full(len(mine), sensor))
-    all_edges, all_sensor = np.concatenate(edges), np.concatenate(is_sensor)
-
-    depth = np.zeros(len(tasks), dtype=int)
-    while True:
-        deeper = depth.copy()
-        np.maximum.at(deeper, down, depth[up] + 1)
-        if (deeper == depth).all():
-            break
-        depth = deeper
-    run_depth, edge_depth = depth[task], depth[task[all_edges[:, 1]]]
-    levels = [np.flatnonzero(run_depth == k) for k in range(depth.max() + 1)]
-    of_level = [np.flatnonzero(edge_depth == k) for k in range(depth.max() + 1)]
-    return Plan(task, dag, run, scheduled_s, first_of_task, stride, all_edges, all_sensor, levels, of_level)
-
-
-def _due_s(cron: str, offset_s: int) -> np.ndarray:
-    """Seconds since FIRST_DAY of all runs of a schedule; no zone of ours changes its clock in June."""
-    minute, hour, day, _, weekday = cron.split()
-    if minute == "*/15":
-        return np.arange(0, DAYS * DAY_S, 900)
-    if hour == "*":
-        return np.arange(int(minute) * 60, DAYS * DAY_S, 3600)
-    days = np.arange(-1, DAYS + 1)
-    at = days * DAY_S + int(hour) * 3600 + int(minute) * 60 - offset_s
-    dates = FIRST_DAY + days * DAY_S
-    if weekday != "*":  # 1 is Monday; 1970-01-01 was a Thursday
-        at = at[(dates.astype("datetime64[D]").astype(int) + 3) % 7 + 1 == int(weekday)]
-    if day != "*":
-        at = at[(dates.astype("datetime64[D]") - dates.astype("datetime64[M]")).astype(int) + 1 == int(day)]
-    return at[(at >= 0) & (at < DAYS * DAY_S)]
 
 
 class _Runs:
