@@ -26,7 +26,7 @@ from nbformat import NotebookNode
 
 from workshop.errors import WorkshopError
 from workshop.paths import REPOSITORY, digest_of, home
-from workshop.topics import Topic, syllabus
+from workshop.topics import Module, Topic, syllabus
 from workshop.world import ensure_world, practice_seed, subjects
 
 BEGIN, STUB, END = "### BEGIN SOLUTION", "### STUB", "### END SOLUTION"
@@ -247,6 +247,7 @@ def build(
             say(START)
         for path, text in generated_texts().items():
             if not path.exists() or path.read_text(encoding="utf-8") != text:
+                path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_text(text, encoding="utf-8")
                 say(str(path.relative_to(REPOSITORY)))
     _state_file().parent.mkdir(parents=True, exist_ok=True)
@@ -288,7 +289,9 @@ def syllabus_table() -> str:
     """The syllabus as a Markdown table; topics that are not written yet are marked."""
     lines = ["| topic | what you learn to do | minutes | open |", "| --- | --- | --- | --- |"]
     for m in syllabus().modules:
-        lines.append(f"| **{m.number}** | **{m.title}** | | |")
+        there = any(t.exists for t in m.topics)
+        title = f"[{m.title}](modules/{m.folder}/README.md)" if there else m.title
+        lines.append(f"| **{m.number}** | **{title}** | | |")
         for t in m.topics:
             links = "not there yet"
             if t.exists:
@@ -297,8 +300,45 @@ def syllabus_table() -> str:
     return "\n".join(lines)
 
 
-def _link(item: Topic, kind: str) -> str:
-    return item.notebook(kind).relative_to(REPOSITORY).as_posix()
+def _link(item: Topic, kind: str, folder: Path = REPOSITORY) -> str:
+    return Path(os.path.relpath(item.notebook(kind), folder)).as_posix()
+
+
+def module_readme(module: Module) -> str:
+    """The page of a module: what one learns, in which order, how long it takes, what one takes home."""
+    folder = REPOSITORY / "modules" / module.folder
+    there = [t for t in module.topics if t.exists]
+    lessons, labs = (sum(getattr(t, f"{kind}_minutes") for t in there) for kind in ("lesson", "lab"))
+    lines = [
+        f"# Module {module.number}: {module.title}",
+        "",
+        "Made from the syllabus by `make build`; do not edit.",
+        "",
+    ]
+    lines += [module.story.strip(), ""] if module.story else []
+    lines += [
+        f"You take home: {module.takes_home}.",
+        "",
+        f"Lessons take {_hours(lessons)}, labs {_hours(labs)}. The topics stand in their order, and each can be done alone; "
+        "what one builds on is in the last column.",
+        "",
+        "| topic | you learn to | what you take home | minutes | open | builds on |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
+    for t in module.topics:
+        links = "not there yet"
+        if t.exists:
+            links = f"[lesson]({_link(t, 'modules', folder)}) · [lab]({_link(t, 'labs', folder)})"
+        learn = t.objective.strip().rstrip(".")
+        lines.append(
+            f"| **{t.id} {t.title}** | {learn[0].lower()}{learn[1:]} | {t.takes_home} | {t.lesson_minutes} + {t.lab_minutes} | "
+            f"{links} | {', '.join(t.prerequisites) or '-'} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def _hours(minutes: int) -> str:
+    return f"{minutes // 60} h {minutes % 60:02d} min"
 
 
 def readme() -> str:
@@ -343,4 +383,9 @@ def dictionary() -> str:
 
 def generated_texts() -> dict[Path, str]:
     """Text files that are generated, by path."""
-    return {REPOSITORY / "README.md": readme(), REPOSITORY / "datasets" / "DICTIONARY.md": dictionary()}
+    pages = {
+        REPOSITORY / "modules" / m.folder / "README.md": module_readme(m)
+        for m in syllabus().modules
+        if any(t.exists for t in m.topics)
+    }
+    return {REPOSITORY / "README.md": readme(), REPOSITORY / "datasets" / "DICTIONARY.md": dictionary(), **pages}

@@ -5,12 +5,10 @@ from __future__ import annotations
 import base64
 import html
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from workshop.checks import ERROR, FAILED, NOT_ATTEMPTED, PASSED, CheckResult, Evidence
-
-if TYPE_CHECKING:
-    from workshop.topics import Syllabus, Topic
+from workshop.topics import TOPICS_IN_MODULE, Syllabus, Topic
 
 # Okabe-Ito colours: told apart by colour-blind readers; each outcome has a sign of its own too.
 COLOURS = {PASSED: "#00734f", FAILED: "#a63d00", ERROR: "#8a2a5b", NOT_ATTEMPTED: "#5b6770"}
@@ -30,7 +28,7 @@ STYLE = """<style>
 .kestrel td,.kestrel th{text-align:left!important;white-space:nowrap}
 .kestrel pre{margin:.3em 0;white-space:pre-wrap;font-size:12.5px}
 .kestrel p{margin:.25em 0}
-.kestrel .map{display:grid;grid-template-columns:minmax(11em,16em) repeat(8,minmax(3.4em,1fr));gap:4px;font-size:12.5px}
+.kestrel .map{display:grid;grid-template-columns:minmax(11em,16em) repeat(9,minmax(3.4em,1fr));gap:4px;font-size:12.5px}
 .kestrel .map .m{align-self:center}
 .kestrel .cell{border-radius:4px;padding:.35em .3em;text-align:center}
 .kestrel .cell{border:1px solid color-mix(in srgb,currentColor 25%,transparent)}
@@ -144,7 +142,8 @@ def lab_card(item: Topic, world: str, scale: float, points: Mapping[str, float])
 
 
 def course_map(course: Syllabus, done: Mapping[str, Mapping[str, Any]]) -> Html:
-    """The map of topics: done (all points), tried, open, or not written yet."""
+    """The map of topics and capstones: done (all points), tried, open, or not written yet."""
+
     cells, lines, counts = [], [], {"done": 0, "tried": 0, "open": 0, "later": 0}
     words = {"done": "done", "tried": "tried", "open": "open", "later": "not there yet"}
     for m in course.modules:
@@ -160,6 +159,7 @@ def course_map(course: Syllabus, done: Mapping[str, Mapping[str, Any]]) -> Html:
                 f"{f'<br>{number(points)}/{number(of)}' if mine else ''}</div>"
             )
             signs.append({"done": "#", "tried": "+", "open": "o", "later": "."}[state])
+        cells += ["<div></div>"] * (TOPICS_IN_MODULE + 1 - len(m.topics))
         lines.append(f"{m.number}. {' '.join(signs)}  {m.title}")
     summary = f"{counts['done']} done, {counts['tried']} tried, {counts['open']} open, {counts['later']} not there yet"
     return Html(f'<div class="map">{"".join(cells)}</div><p>{summary}</p>', "\n".join([*lines, summary]))

@@ -18,6 +18,7 @@ from workshop.checks import Check
 from workshop.errors import UsageError, WorkshopError
 from workshop.paths import CURRICULUM, REPOSITORY
 
+TOPICS_IN_MODULE = 8
 YAML = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the same language, ten times faster where libyaml is there
 
 
@@ -59,6 +60,11 @@ class Topic:
         return f"{self.number:02d}_{self.slug}"
 
     @property
+    def is_capstone(self) -> bool:
+        """Whether it puts the module's eight topics together, instead of being one of them."""
+        return self.number > TOPICS_IN_MODULE
+
+    @property
     def exists(self) -> bool:
         """Whether it has been written yet."""
         return (self.source / "lab.py").exists()
@@ -70,12 +76,14 @@ class Topic:
 
 @dataclass(frozen=True)
 class Module:
-    """One module of the syllabus."""
+    """One module of the syllabus. ``story``: what holds its topics together; ``topics``: eight, and where there is one a
+    capstone that puts them together."""
 
     number: int
     slug: str
     title: str
     takes_home: str
+    story: str
     topics: tuple[Topic, ...]
 
     @property
@@ -93,7 +101,7 @@ class Syllabus:
 
     @property
     def topics(self) -> tuple[Topic, ...]:
-        """All topics in order."""
+        """All topics in order, capstones too."""
         return tuple(t for m in self.modules for t in m.topics)
 
 
@@ -125,7 +133,7 @@ def syllabus() -> Syllabus:
             )
             for t in m["topics"]
         )
-        modules.append(Module(m["number"], m["slug"], m["title"], m["takes_home"], topics))
+        modules.append(Module(m["number"], m["slug"], m["title"], m["takes_home"], m.get("story", ""), topics))
     return Syllabus(plain["course"], tuple(modules))
 
 
@@ -134,7 +142,7 @@ def planned_topic(topic_id: str) -> Topic:
     text = str(topic_id)
     by_id = {t.id: t for t in syllabus().topics}
     if text not in by_id:
-        raise UsageError(f'There is no topic {text!r}. Topics are called "1.1" to "9.8".')
+        raise UsageError(f'There is no topic {text!r}. Topics are called "1.1" to "9.8", and a capstone "3.9".')
     return by_id[text]
 
 
