@@ -121,10 +121,12 @@ def test_a_retry_budget_bounds_the_retries_of_all_that_share_it() -> None:
 
 def test_time_outs_and_what_hangs() -> None:
     plan = plan_of({"a": [0.0], "b": [0.0]})
-    got = run(plan, work_s=[np.inf, 20.0], timeout_s=[30.0, 20.0])
+    got = run(plan, work_s=[10.0, 20.0], fault=[TIMED_OUT, 0], timeout_s=[30.0, 20.0])
     assert got.failures.error.tolist() == [TIMED_OUT] and got.slot_s.tolist() == [30, 20]
     assert got.outcome.tolist() == [FAILED, SUCCESS]
-    assert run(plan, work_s=[np.inf, 1.0], timeout_s=np.inf).ended_s[0] > 30 * month.DAY_S
+    assert run(plan, fault=[TIMED_OUT, 0], timeout_s=np.inf).ended_s[0] > 90 * month.DAY_S
+    again = run(plan, fault=[TIMED_OUT, 0], timeout_s=30.0, max_attempts=2)
+    assert again.ended_s.tolist() == [30 + 60 + 10, 10] and again.slot_s.tolist() == [40, 10]
 
 
 def test_what_follows_a_failure() -> None:
@@ -136,6 +138,8 @@ def test_what_follows_a_failure() -> None:
     repaired = run(plan, fault=fault, fault_attempts=99, repair_s=np.full(6, 3600.0))
     assert repaired.outcome.tolist() == [SUCCESS] * 6 and repaired.repaired.tolist() == [False, True] + [False] * 4
     assert repaired.ended_s[2] == 10 + 5 + 3600 + 10 + 10
+    outage = sim.Outage(0, 0.0, 5000.0)  # a human tries once an hour, too
+    assert run(plan_of({"a": [0.0]}), resource=0, outages=(outage,), repair_s=np.full(1, 3600.0)).ended_s[0] == 7230
 
 
 def test_an_outage_fails_what_starts_in_it_and_a_cold_start_is_overrun_unless_retries_spread() -> None:

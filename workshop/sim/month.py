@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 DAY_S = 86_400
+NEVER_S = 400 * DAY_S  # what hangs, and is not killed, ends after all that is simulated
 FAULT_SHARE = 0.5  # an attempt that ends in its own fault took so much of the time of one that works
 OK, NETWORK, MEMORY, INPUT, PERMISSION, TIMED_OUT = range(6)
 ERRORS = ("", "network", "out of memory", "bad input", "permission", "time-out")
@@ -134,22 +135,25 @@ def cron_due_s(cron: str, offset_s: int, first_day: np.datetime64, days: int) ->
 
 @dataclass(frozen=True)
 class Outage:
-    """A resource that fails from start_s to end_s. For recovery_s after that it bears so many attempts a minute; those beyond
-    fail as well. (What comes back cold is overrun by all that waited for it: a retry storm.)"""
+    """A resource that fails from start_s to end_s. For recovery_s after that it bears so many attempts a minute: one more, and
+    it fails for relapse_s again. What comes back cold is overrun by all that waited for it, a retry storm, and stays down when
+    the cause is long gone (Bronson et al., Metastable Failures in Distributed Systems, HotOS 2021)."""
 
     resource: int
     start_s: float
     end_s: float
     recovery_s: float = 0.0
     bears_per_minute: int = 0
+    relapse_s: float = 0.0
 
 
 @dataclass(frozen=True, eq=False)
 class Draws:
     """What happens whatever is decided: common random numbers. Arrays of shape (n,), as the plan.
 
-    work_s: seconds of an attempt that has the machine to itself; inf: it hangs.
-    fault, fault_attempts: the error (a number of ERRORS) in which its first so many attempts end; 0: none.
+    work_s: seconds of an attempt that has the machine to itself.
+    fault, fault_attempts: the error (a number of ERRORS) in which its first so many attempts end; 0: none. TIMED_OUT: they
+    hang until they are killed.
     resource: number of what it reads from or writes to, -1: nothing that can fail.
     memory_bytes: highest memory in use. jitter, shape (n, k): uniform draws, one for each wait between attempts.
     outages: of resources; fail_s: seconds until an attempt notices an outage.
@@ -253,9 +257,9 @@ def simulate_month(
 ) -> MonthRun:
     """Run all task runs to their end and return what happened.
 
-    repair_s: by task run, seconds after it failed for good until a human has it run (it then succeeds); inf or None: nobody
-    comes. A task whose upstream in its own DAG failed does not run; a sensor waits for the end of what it waits for, well or
-    not. The k-th attempt reads the same draws whatever was decided (common random numbers).
+    repair_s: by task run, seconds after it failed for good until a human has mended it and runs it, and again as long as an
+    outage lasts; inf or None: nobody comes. A task whose upstream in its own DAG failed does not run; a sensor waits for the
+    end of what it waits for, well or not. The k-th attempt reads the same draws whatever was decided (common random numbers).
 
     Raises ValueError where arrays are not of the plan's length.
     """
@@ -265,6 +269,29 @@ def simulate_month(
         if isinstance(values, np.ndarray) and len(values) != n:
             raise ValueError(f"{name} has {len(values)} values, the plan has {n} task runs")
     return _Run(plan, draws, settings, pools, repair_s).run()
+
+
+class _Trouble:
+    """An outage as it goes on."""
+
+    def __init__(self, outage: Outage) -> None:
+        self.outage = outage
+        self.end_s = outage.end_s
+        self.minute, self.seen = -1, 0
+
+    def is_out(self, now: float) -> bool:
+        """Whether an attempt at that moment fails; it counts as load."""
+        if now < self.outage.start_s or now >= self.end_s + self.outage.recovery_s:
+            return False
+        if now < self.end_s:
+            return True
+        minute = int(now // 60)
+        self.seen = self.seen + 1 if minute == self.minute else 1
+        self.minute = minute
+        if self.seen <= self.outage.bears_per_minute:
+            return False
+        self.end_s = now + self.outage.relapse_s
+        return True
 
 
 class _Run:
@@ -282,11 +309,10 @@ class _Run:
         self.resource = draws.resource.tolist()
         self.memory = draws.memory_bytes.tolist()
         self.repair_s = None if repair_s is None else repair_s.tolist()
-        self.outages: dict[int, list[Outage]] = {}
+        self.outages: dict[int, list[_Trouble]] = {}
         for outage in draws.outages:
-            self.outages.setdefault(outage.resource, []).append(outage)
+            self.outages.setdefault(outage.resource, []).append(_Trouble(outage))
         self.troubled = [r in self.outages for r in self.resource]
-        self.in_minute: dict[tuple[int, int], int] = {}
         # Most task runs wait for one or two: children of a run are kept as a slice of one list.
         order = np.argsort(plan.edges[:, 0], kind="stable")
         self.first_child = np.searchsorted(plan.edges[order, 0], np.arange(n + 1)).tolist()
@@ -363,19 +389,17 @@ class _Run:
         took_s, error = self.work_s[i], OK
         if self.slow_down is not None:
             took_s *= self.slow_down[pool][self.busy[pool] - 1]
-        if self.repaired[i]:
-            pass
-        elif self.troubled[i] and self._is_out(self.resource[i], now):
+        if self.troubled[i] and self._is_out(self.resource[i], now):
             took_s, error = min(took_s, self.draws.fail_s), NETWORK
-        elif self.fault[i] and self.attempts[i] <= self.draws.fault_attempts[i]:
-            took_s, error = FAULT_SHARE * took_s, self.fault[i]
+        elif self.fault[i] and self.attempts[i] <= self.draws.fault_attempts[i] and not self.repaired[i]:
+            error = self.fault[i]
+            took_s = math.inf if error == TIMED_OUT else FAULT_SHARE * took_s
         used = self.used[pool] + self.memory[i]
         if self.room is not None and used > self.room[pool] and self.busy[pool] > 1 and not error:
             took_s, error = FAULT_SHARE * took_s, MEMORY
         if took_s > self.timeout_s[i] and not self.repaired[i]:
             took_s, error = self.timeout_s[i], TIMED_OUT
-        if took_s == math.inf:
-            took_s, error = 40 * DAY_S, TIMED_OUT  # it hangs, and nobody kills it this month
+        took_s = min(took_s, NEVER_S)
         self.used[pool] = used
         if used > self.peak[pool]:
             self.peak[pool] = used
@@ -383,14 +407,7 @@ class _Run:
         heapq.heappush(self.events, (now + took_s, i))
 
     def _is_out(self, resource: int, now: float) -> bool:
-        for outage in self.outages[resource]:
-            if outage.start_s <= now < outage.end_s:
-                return True
-            if outage.end_s <= now < outage.end_s + outage.recovery_s:
-                minute = (resource, int(now // 60))
-                self.in_minute[minute] = seen = self.in_minute.get(minute, 0) + 1
-                return seen > outage.bears_per_minute
-        return False
+        return any([trouble.is_out(now) for trouble in self.outages[resource]])
 
     def _end(self, i: int, now: float) -> None:
         pool = self.pool[i]
@@ -420,7 +437,7 @@ class _Run:
             wait_s = min(settings.cap_s[i], settings.base_s[i] * settings.factor[i] ** (attempt - 1))
             drawn = jitter[(attempt - 1) % len(jitter)]
             heapq.heappush(self.events, (now + wait_s * (1 - settings.jitter[i] * (1 - drawn)), ~i))
-        elif self.repair_s is not None and self.repair_s[i] < math.inf and not self.repaired[i]:
+        elif self.repair_s is not None and self.repair_s[i] < math.inf:
             self.repaired[i] = True
             heapq.heappush(self.events, (now + self.repair_s[i], ~i))
         else:
