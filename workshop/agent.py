@@ -188,6 +188,9 @@ class Agent:
             return self._lookup(order["name"])
         if what == "call":
             return self._lookup(order["name"])(*args, **kwargs)
+        if what == "keep":
+            self.objects[order["as"]] = self._lookup(order["name"])
+            return ObjectReference(order["as"])
         if what == "new":
             made = self._lookup(order["name"])
             if made is TODO:

@@ -211,6 +211,13 @@ class Lab:
         self._command({"do": "new", "name": name, "as": made.name, "args": list(args), "kwargs": kwargs}, name)
         return made
 
+    def function(self, name: str) -> RemoteObject:
+        """The learner's function itself, to hand to a driver of the kit's; nothing is called yet."""
+        self._count += 1
+        kept = RemoteObject(self, f"object{self._count}", name)
+        self._command({"do": "keep", "name": name, "as": kept.name}, name)
+        return kept
+
     def drive(self, driver: str, *args: Any, timeout_s: float = CALL_TIMEOUT_S, **kwargs: Any) -> Any:
         """Runs a function of the kit ("workshop.sim.x:f") on the learner's side, with the learner's objects. What it
         returns is the learner's word: verify it."""

@@ -181,6 +181,11 @@ def build_world(
         loader.shutdown(cancel_futures=True)
 
 
+def history(subject: str) -> ModuleType:
+    """The Python module of a subject, for checks that replay what its world was made with. Trusted side only."""
+    return _history(subjects()[subject].path)
+
+
 def _history(path: Path) -> ModuleType:
     spec = importlib.util.spec_from_file_location(f"kestrel_history_{path.stem}", path)
     module = importlib.util.module_from_spec(spec)
