@@ -1,6 +1,6 @@
 # subject: failures
 # needs: pipelines, runs
-# makes: ops.resources, ops.task_resources, ops.failed_attempts, ops.outages
+# makes: ops.resources, ops.task_resources, ops.failed_attempts, ops.outages, ops.alerts
 # truth: failure_rates, resource_profiles
 """A quarter of failed attempts on the DAGs that reports wait for, simulated with the settings of today."""
 
@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from workshop.sim import simulate_month, streams
-from workshop.sim.month import ERRORS, INPUT, MEMORY, NETWORK, PERMISSION, TIMED_OUT
+from workshop.sim.month import ERRORS, INPUT, MEMORY, NETWORK, NOBODY, PERMISSION, TIMED_OUT
 from workshop.sim.retries import Platform, draw_days, todays_settings
 from workshop.world.seeds import derive_seed
 
@@ -73,8 +73,6 @@ def build(con: duckdb.DuckDBPyConnection, seed: bytes, scale: float) -> None:
     following = np.full(len(order), -1)  # the next failed attempt of the same run
     same = failed.task_run[order][1:] == failed.task_run[order][:-1]
     following[order[:-1][same]] = order[1:][same]
-    again = failed.attempt < run.attempts[failed.task_run]
-    limit = tasks.max_attempts.to_numpy()[task]
     rng = streams(visible, "messages")
     kind, n, m = rng.random(len(task)), rng.integers(1, 9, len(task)), rng.integers(0, 9, len(task))
     names = [*platform.resources.resource_id, "?"]
@@ -96,8 +94,8 @@ def build(con: duckdb.DuckDBPyConnection, seed: bytes, scale: float) -> None:
             "failed_s": failed.ended_s,
             "error_class": [ERRORS[e] for e in failed.error.tolist()],
             "error_message": texts,
-            "retried_by": np.where(~again, None, np.where(failed.attempt < limit, "scheduler", "human")),
-            "next_outcome": np.where(~again, None, np.where(following >= 0, "failed", "success")),
+            "retried_by": np.array([None, "scheduler", "human"])[failed.retried_by],
+            "next_outcome": np.where(failed.retried_by == NOBODY, None, np.where(following >= 0, "failed", "success")),
         }
     )
     attempts = attempts[attempts.failed_s < DAYS * 86_400]
@@ -223,6 +221,42 @@ select resource_id, moment(started_s) as started_at, moment(ended_s) as ended_at
 from frame_outages
 order by started_s, resource_id;
 
+-- The rule of today: each failed attempt pages the owner, and the owners of all DAGs that wait for it.
+create table ops.alerts as
+with
+waits as (
+  select distinct t.dag_id, u.dag_id as upstream_dag_id
+  from ops.task_deps s
+  join ops.tasks t using (task_id)
+  join ops.tasks u
+    on u.task_id = s.upstream_task_id
+  where s.is_sensor
+),
+paged as (
+  select f.failed_attempt_id, d.team_id, true as is_owner, f.retried_by, f.failed_at
+  from ops.failed_attempts f
+  join ops.dags d using (dag_id)
+  union
+  select f.failed_attempt_id, d.team_id, false, null, f.failed_at
+  from ops.failed_attempts f
+  join waits w
+    on w.upstream_dag_id = f.dag_id
+  join ops.dags d
+    on d.dag_id = w.dag_id
+  join ops.dags o
+    on o.dag_id = f.dag_id
+  where d.team_id <> o.team_id
+)
+select
+  row_number() over (order by failed_attempt_id, team_id)::bigint as alert_id,
+  failed_attempt_id,
+  team_id::integer as team_id,
+  failed_at as fired_at,
+  failed_at + to_seconds((60 + hash(failed_attempt_id, team_id) % 1500)::bigint) as acknowledged_at,
+  case when retried_by = 'human' then 'repaired' else 'none' end as action
+from paged
+order by alert_id;
+
 create table truth.failure_rates as
 select task_id, median_s, sigma, memory_bytes, network, memory, input, permission, hang
 from frame_tasks
@@ -264,4 +298,12 @@ comment on table ops.outages is 'When resources were away, from their status pag
 comment on column ops.outages.resource_id is 'References ops.resources.';
 comment on column ops.outages.started_at is 'UTC.';
 comment on column ops.outages.ended_at is 'UTC; what is back bears few requests for another hour.';
+
+comment on table ops.alerts is 'Who was paged over the last thirteen weeks: for each failed attempt its owner and all who wait.';
+comment on column ops.alerts.alert_id is 'Key, in order of time.';
+comment on column ops.alerts.failed_attempt_id is 'What it was about; references ops.failed_attempts.';
+comment on column ops.alerts.team_id is 'Who was paged; references ops.teams.';
+comment on column ops.alerts.fired_at is 'UTC.';
+comment on column ops.alerts.acknowledged_at is 'Somebody looked (UTC).';
+comment on column ops.alerts.action is 'repaired, or none: there was nothing to do.';
 """

@@ -20,6 +20,7 @@ FAULT_SHARE = 0.5  # an attempt that ends in its own fault took so much of the t
 OK, NETWORK, MEMORY, INPUT, PERMISSION, TIMED_OUT = range(6)
 ERRORS = ("", "network", "out of memory", "bad input", "permission", "time-out")
 SUCCESS, FAILED, UPSTREAM_FAILED = range(3)
+NOBODY, SCHEDULER, HUMAN = range(3)
 
 
 @dataclass(frozen=True, eq=False)
@@ -208,13 +209,15 @@ class Pools:
 
 @dataclass(frozen=True, eq=False)
 class Failures:
-    """Attempts that failed, in order of time: arrays of shape (k,). task_run, attempt (from 1), started_s, ended_s, error."""
+    """Attempts that failed, in order of time: arrays of shape (k,). task_run, attempt (from 1), started_s, ended_s, error;
+    retried_by: NOBODY, SCHEDULER or HUMAN."""
 
     task_run: np.ndarray
     attempt: np.ndarray
     started_s: np.ndarray
     ended_s: np.ndarray
     error: np.ndarray
+    retried_by: np.ndarray
 
 
 @dataclass(frozen=True, eq=False)
@@ -330,7 +333,7 @@ class _Run:
         self.busy = [0] * len(self.slots)
         self.used, self.peak = [0.0] * len(self.slots), [0.0] * len(self.slots)
         self.waiting: list[list[tuple[int, float, int]]] = [[] for _ in self.slots]
-        self.failures: list[tuple[int, int, float, float, int]] = []
+        self.failures: list[tuple[int, int, float, float, int, int]] = []
         self.events: list[tuple[float, int]] = []  # (time, i): attempt i ends; (time, ~i): i waits for a slot again
 
     def run(self) -> MonthRun:
@@ -348,8 +351,8 @@ class _Run:
                 self._end(i, now)
             else:
                 self._queue(~i, now)
-        columns = zip(*self.failures, strict=True) if self.failures else [()] * 5
-        types = (np.int64, np.int64, float, float, np.int64)
+        columns = zip(*self.failures, strict=True) if self.failures else [()] * 6
+        types = (np.int64, np.int64, float, float, np.int64, np.int64)
         return MonthRun(
             np.array(self.queued_s),
             np.array(self.started_s),
@@ -426,18 +429,19 @@ class _Run:
 
     def _fail(self, i: int, now: float) -> None:
         settings, attempt, error = self.settings, self.attempts[i], self.error[i]
-        self.failures.append((i, attempt, now - self.attempt_s[i], now, error))
         again = attempt < settings.max_attempts[i] and int(settings.retryable[i]) >> error & 1
         budget = self.budget[i]
         if again and budget >= 0:
             again = self.tokens[budget] >= 1
             self.tokens[budget] -= bool(again)
-        if again:
+        by = SCHEDULER if again else HUMAN if self.repair_s is not None and self.repair_s[i] < math.inf else NOBODY
+        self.failures.append((i, attempt, now - self.attempt_s[i], now, error, by))
+        if by == SCHEDULER:
             jitter = self.draws.jitter[i]
             wait_s = min(settings.cap_s[i], settings.base_s[i] * settings.factor[i] ** (attempt - 1))
             drawn = jitter[(attempt - 1) % len(jitter)]
             heapq.heappush(self.events, (now + wait_s * (1 - settings.jitter[i] * (1 - drawn)), ~i))
-        elif self.repair_s is not None and self.repair_s[i] < math.inf:
+        elif by == HUMAN:
             self.repaired[i] = True
             heapq.heappush(self.events, (now + self.repair_s[i], ~i))
         else:

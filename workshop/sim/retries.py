@@ -21,6 +21,7 @@ from workshop.sim.month import (
     MEMORY,
     NETWORK,
     PERMISSION,
+    SCHEDULER,
     TIMED_OUT,
     Draws,
     MonthRun,
@@ -191,8 +192,9 @@ def settings_of(platform: Platform, plan: Plan, policy: Sequence[Mapping[str, An
 
 
 def bill(platform: Platform, drawn: Drawn, run: MonthRun) -> dict[str, float]:
-    """Return what a month came to: late runs, slot-hours wasted on attempts that failed, pages, tickets, second writes, and
-    their cost_usd (PRICES_USD)."""
+    """Return what a month came to: late runs, slot-hours wasted on attempts that failed, pages, tickets, second writes (of tasks
+    that are not idempotent, after an error that may have come after the write), the scheduler's retries, those of them that were
+    hopeless (nothing but a human mends them), and cost_usd (PRICES_USD)."""
     tasks, plan = platform.tasks, drawn.plan
     _, late_s = run.dag_runs(plan)
     criticality = tasks.criticality.to_numpy()[drawn.dag_of]
@@ -200,12 +202,10 @@ def bill(platform: Platform, drawn: Drawn, run: MonthRun) -> dict[str, float]:
     wasted = float((run.failures.ended_s - run.failures.started_s).clip(max=30 * DAY_S).sum()) / 3600
     repaired = plan.task[run.repaired]
     pages = int(tasks.criticality.isin(PAGED).to_numpy()[repaired].sum())
-    may_have_written = np.isin(run.failures.error, (NETWORK, TIMED_OUT, MEMORY))
-    again = run.failures.attempt < run.attempts[run.failures.task_run]
-    unsafe = ~tasks.is_idempotent.to_numpy(dtype=bool)[plan.task[run.failures.task_run]]
-    # By hand, its owner looks first: only what the scheduler repeats is written twice.
-    by_hand = run.repaired[run.failures.task_run] & (run.failures.attempt == run.attempts[run.failures.task_run] - 1)
-    second = int((may_have_written & again & unsafe & ~by_hand).sum())
+    failed = run.failures
+    again = failed.retried_by == SCHEDULER  # by hand, its owner looks first
+    unsafe = ~tasks.is_idempotent.to_numpy(dtype=bool)[plan.task[failed.task_run]]
+    second = int((again & unsafe & np.isin(failed.error, (NETWORK, TIMED_OUT, MEMORY))).sum())
     got = {
         "late_runs": float(late.sum()),
         "late_usd": float(sum(PRICES_USD["late"][c] for c in criticality[late])),
@@ -213,7 +213,8 @@ def bill(platform: Platform, drawn: Drawn, run: MonthRun) -> dict[str, float]:
         "pages": float(pages),
         "tickets": float(len(repaired) - pages),
         "second_writes": float(second),
-        "retries": float((run.attempts - 1).clip(min=0).sum()),
+        "retries": float(again.sum()),
+        "hopeless": float((again & np.isin(failed.error, (INPUT, PERMISSION))).sum()),
     }
     got["cost_usd"] = (
         got["late_usd"]
@@ -242,3 +243,38 @@ def run_months(
             )
             bills[name].append(bill(platform, drawn, run))
     return bills
+
+
+def cold_start(row: Mapping[str, Any], seed: bytes | int | str, n_tasks: int = 240) -> dict[str, Any]:
+    """Return what a policy's row makes of the worst night: at two o'clock as many tasks find the warehouse gone since ten to;
+    it is back at 02:25, bears forty attempts a minute for two hours, and relapses for ten minutes at one more.
+
+    given_up: tasks; done_s: by task, seconds after two o'clock (None: given up); attempts_s: when attempts failed or went
+    through, seconds after two o'clock, in order.
+    """
+    tasks = pd.DataFrame(
+        {"dag_id": [f"D{k:03d}" for k in range(n_tasks)], "task_id": [f"D{k:03d}.load" for k in range(n_tasks)]}
+    )
+    tasks = tasks.assign(schedule_cron="0 2 * * *", offset_s=0)
+    deps = pd.DataFrame(columns=["task_id", "upstream_task_id", "is_sensor"])
+    plan = plan_runs(tasks, deps, np.datetime64("2026-07-01"), 1)
+    start_s, full = 2 * 3600.0, np.ones(n_tasks)
+    work_s = 60 * streams(seed, "cold start/work").lognormal(0, 0.3, n_tasks)
+    outage = Outage(0, start_s - 600, start_s + 1500, 7200, 40, 600)
+    draws = Draws(
+        work_s, 0 * full, 0 * full, np.zeros(n_tasks, dtype=int), full,
+        streams(seed, "cold start/jitter").random((n_tasks, MAX_DRAWS)), (outage,),
+    )  # fmt: skip
+    same = {"task_class": "load", "is_idempotent": True, "budget_ratio": None}
+    platform = Platform(tasks.assign(task_class="load", is_idempotent=True), deps, pd.DataFrame(), {"all": n_tasks})
+    settings = settings_of(platform, plan, [{**row, **same}])
+    run = simulate_month(plan, draws, settings, Pools(np.zeros(n_tasks, dtype=int), [n_tasks]))
+    given_up = run.outcome != 0
+    return {
+        "given_up": int(given_up.sum()),
+        "done_s": [None if g else float(e - start_s) for g, e in zip(given_up, run.ended_s, strict=True)],
+        "attempts_s": sorted(
+            [float(t - start_s) for t in run.failures.started_s]
+            + [float(e - w - start_s) for g, e, w in zip(given_up, run.ended_s, work_s, strict=True) if not g]
+        ),
+    }

@@ -1,0 +1,306 @@
+"""Alert rules on a simulated month: what pages whom, and whether anybody was needed.
+
+The month is run without a human. What then is late, and why, is the truth: a page is worth a night's sleep if it is about a
+cause that makes a run late which matters. (Beyer et al., Site Reliability Engineering, 2016, ch. 6: page on symptoms.)
+"""
+
+from __future__ import annotations
+
+import bisect
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from workshop.sim.month import ERRORS, FAILED, NETWORK, SUCCESS, UPSTREAM_FAILED, MonthRun, simulate_month
+from workshop.sim.retries import Drawn, Platform, draw_days, settings_of
+
+MATTERS = ("critical", "high", "normal")  # a late run of these costs more than a night's sleep
+NEAR_S = 1800.0  # before its deadline a run that is not done is an event
+ATTEMPT, GAVE_UP, NEAR = "attempt failed", "gave up", "deadline near"
+TOGETHER_S = 900.0  # failures of a resource within this time are taken together
+EVENTS = (ATTEMPT, GAVE_UP, NEAR)
+ACTIONS = ("page", "ticket", "quiet")
+ADDRESSEES = ("dag team", "resource team", "everybody")
+GROUPS = ("none", "task run", "dag run", "resource")
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something that a rule can look at, at the moment at_s (seconds).
+
+    task_run: what it is about; minutes_left: to the deadline of its run; also_failing: other DAGs whose attempts failed with the
+    same resource, over the network, within the last quarter of an hour; cause: number of the cause that it comes from (truth,
+    not for rules; -1: none that makes anything late).
+    """
+
+    at_s: float
+    event: str
+    task_run: int
+    dag_run: int
+    team_id: int
+    criticality: str
+    error_class: str
+    attempts_left: int
+    minutes_left: float
+    resource: int
+    resource_team_id: int
+    also_failing: int
+    cause: int
+
+
+@dataclass(frozen=True)
+class Cause:
+    """Why runs were late: the outage of a resource, or one task run. owner: team; late: runs of DAGs that matter and were late
+    because of it; first_deadline_s: the earliest of their deadlines; affected: teams of these runs but its owner."""
+
+    owner: int
+    late: tuple[int, ...]
+    first_deadline_s: float
+    affected: frozenset[int]
+
+
+def look_back(
+    platform: Platform, drawn: Drawn, run: MonthRun, resource_team: Sequence[int]
+) -> tuple[list[Event], list[Cause]]:
+    """Return the events of a month, in order of time, and the causes of what was late in it."""
+    tasks, plan = platform.tasks, drawn.plan
+    done_s, late_s = run.dag_runs(plan)
+    deadline_s = 60.0 * tasks.deadline_minutes.to_numpy()[drawn.dag_of]
+    due_s = np.zeros(len(done_s))
+    due_s[plan.dag_run] = plan.scheduled_s
+    late = late_s > deadline_s
+    criticality = tasks.criticality.to_numpy()[drawn.dag_of]
+    matters = late & np.isin(criticality, MATTERS)
+    finder = _Causes(drawn, run)
+    by_cause: dict[tuple[str, int], list[int]] = {}
+    for k in np.flatnonzero(late).tolist():
+        by_cause.setdefault(finder.of_dag_run(k), []).append(k)
+    teams = tasks.team_id.to_numpy()
+    causes, number = [], {}
+    for key, runs in by_cause.items():
+        mine = [k for k in runs if matters[k]]
+        if not mine:
+            continue
+        kind, n = key
+        owner = resource_team[drawn.draws.outages[n].resource] if kind == "outage" else int(teams[plan.task[n]])
+        affected = {int(teams[drawn.dag_of[k]]) for k in mine} - {owner}
+        number[key] = len(causes)
+        causes.append(Cause(owner, tuple(mine), float((due_s + deadline_s)[mine].min()), frozenset(affected)))
+
+    events = []
+    company = _Company(drawn, run)
+    resource = tasks.resource.to_numpy()
+
+    def event(at_s: float, what: str, i: int, error: int, left: int) -> Event:
+        k = int(plan.dag_run[i])
+        r = int(resource[plan.task[i]])
+        return Event(
+            at_s, what, i, k, int(teams[drawn.dag_of[k]]), str(criticality[k]), ERRORS[error], left,
+            float(due_s[k] + deadline_s[k] - at_s) / 60, r, resource_team[r] if r >= 0 else -1, company.of(i, r, at_s),
+            number.get(finder.of_task_run(i), -1),
+        )  # fmt: skip
+
+    failed = run.failures
+    last = np.zeros(len(plan), dtype=int)
+    np.maximum.at(last, failed.task_run, failed.attempt)
+    for i, attempt, at_s, error in zip(
+        failed.task_run.tolist(), failed.attempt.tolist(), failed.ended_s.tolist(), failed.error.tolist(), strict=True
+    ):
+        gave_up = run.outcome[i] == FAILED and attempt == last[i]
+        events.append(event(at_s, GAVE_UP if gave_up else ATTEMPT, i, error, int(run.attempts[i]) - attempt))
+    near_s = due_s + deadline_s - NEAR_S
+    for k in np.flatnonzero(done_s > near_s).tolist():
+        i = finder.waits_for(k, float(near_s[k]))
+        events.append(event(float(near_s[k]), NEAR, i, finder.last_error(i, float(near_s[k])), 0))
+    events.sort(key=lambda e: (e.at_s, e.task_run, e.event))
+    return events, causes
+
+
+class _Company:
+    """Who else has trouble with a resource."""
+
+    def __init__(self, drawn: Drawn, run: MonthRun) -> None:
+        self.dag = drawn.plan.dag
+        self.at_s: dict[int, list[float]] = {}
+        self.who: dict[int, list[int]] = {}
+        failed = run.failures
+        network = failed.error == NETWORK
+        resource = drawn.draws.resource[failed.task_run[network]]
+        dag = self.dag[failed.task_run[network]]
+        for r, d, at_s in zip(resource.tolist(), dag.tolist(), failed.ended_s[network].tolist(), strict=True):
+            self.at_s.setdefault(r, []).append(at_s)
+            self.who.setdefault(r, []).append(d)
+
+    def of(self, i: int, resource: int, at_s: float) -> int:
+        """Other DAGs that failed with it in the time before."""
+        times = self.at_s.get(resource, [])
+        first, last = bisect.bisect_left(times, at_s - TOGETHER_S), bisect.bisect_right(times, at_s)
+        return len(set(self.who.get(resource, [])[first:last]) - {int(self.dag[i])})
+
+
+class _Causes:
+    """Finds why something was late: back along what it waited for, to the first task run that failed."""
+
+    def __init__(self, drawn: Drawn, run: MonthRun) -> None:
+        plan = drawn.plan
+        self.run, self.drawn = run, drawn
+        order = np.argsort(plan.edges[:, 1], kind="stable")
+        self.first_parent = np.searchsorted(plan.edges[order, 1], np.arange(len(plan) + 1)).tolist()
+        self.parent = plan.edges[order, 0].tolist()
+        self.ended = np.where(np.isnan(run.ended_s), np.inf, run.ended_s)
+        self.failures: dict[int, list[tuple[float, int]]] = {}
+        for i, at_s, error in zip(
+            run.failures.task_run.tolist(), run.failures.ended_s.tolist(), run.failures.error.tolist(), strict=True
+        ):
+            self.failures.setdefault(i, []).append((at_s, error))
+        self.members: dict[int, list[int]] = {}
+        for i, k in enumerate(plan.dag_run.tolist()):
+            self.members.setdefault(k, []).append(i)
+
+    def of_dag_run(self, k: int) -> tuple[str, int]:
+        """The cause of a late run of a DAG."""
+        failed = [i for i in self.members[k] if self.run.outcome[i] == FAILED]
+        start = failed[0] if failed else max(self.members[k], key=lambda i: self.ended[i])
+        return self.of_task_run(self._back(start, math.inf))
+
+    def of_task_run(self, i: int) -> tuple[str, int]:
+        """The outage in which it failed last, or the task run itself."""
+        for at_s, error in reversed(self.failures.get(i, [])):
+            if error == NETWORK:
+                for n, outage in enumerate(self.drawn.draws.outages):
+                    if outage.resource == self.drawn.draws.resource[i] and outage.start_s <= at_s <= (
+                        outage.end_s + outage.recovery_s + 3 * outage.relapse_s
+                    ):
+                        return "outage", n
+        return "task run", i
+
+    def waits_for(self, k: int, at_s: float) -> int:
+        """The task run that a run of a DAG waits for at a moment: failed, running or retrying, in it or before it."""
+        open_now = [i for i in self.members[k] if self.ended[i] > at_s or self.run.outcome[i] != SUCCESS]
+        failed = [i for i in open_now if self.run.outcome[i] == FAILED and self.ended[i] <= at_s]
+        return self._back(failed[0] if failed else open_now[0], at_s)
+
+    def last_error(self, i: int, at_s: float) -> int:
+        """The error of its last attempt that failed by then; 0: none."""
+        return next((e for t, e in reversed(self.failures.get(i, [])) if t <= at_s), 0)
+
+    def _back(self, i: int, at_s: float) -> int:
+        """Back from a task run to what keeps it waiting at a moment: itself if it has failed or is running, else what it waited
+        for longest."""
+        while not self._is_at_it(i, at_s):
+            parents = self.parent[self.first_parent[i] : self.first_parent[i + 1]]
+            if not parents:
+                return i
+            bad = [p for p in parents if self.run.outcome[p] in (FAILED, UPSTREAM_FAILED)]
+            stopped = self.run.outcome[i] == UPSTREAM_FAILED and bad
+            i = bad[0] if stopped else max(parents, key=lambda p: self.ended[p])
+        return i
+
+    def _is_at_it(self, i: int, at_s: float) -> bool:
+        running = self.run.started_s[i] <= at_s < self.ended[i]
+        return running or any(t <= at_s for t, _ in self.failures.get(i, []))
+
+
+def apply_rules(rules: Sequence[Mapping[str, Any]], events: Sequence[Event]) -> list[dict[str, Any]]:
+    """Return what the rules send, in order of time: dicts of at_s, action, to (teams), cause, task_run and notice (bool).
+
+    A rule: on (one of EVENTS), and where given criticality and error_class (lists), max_minutes_left and min_also_failing
+    (numbers); do (one of ACTIONS), to (one of ADDRESSEES), group_by (one of GROUPS), group_minutes, notice (bool: teams that
+    wait for it are told). The first rule that fits decides.
+
+    What has been sent for is not sent for again by the same or a lesser action: neither its group, nor (unless group_by is
+    "none") the task run itself, until it has been quiet for group_minutes.
+    """
+    sent: list[dict[str, Any]] = []
+    heard: dict[tuple[str, int], tuple[float, int]] = {}
+    for e in events:
+        rule = next((r for r in rules if _fits(r, e)), None)
+        if rule is None or rule["do"] == "quiet":
+            continue
+        rank, by, keys = ACTIONS.index(rule["do"]), rule["group_by"], set()
+        if by != "none":
+            keys = {("task run", e.task_run)}
+            keys.add(("resource", e.resource) if by == "resource" and e.resource >= 0 else ("dag run", e.dag_run))
+            if by == "task run":
+                keys.discard(("dag run", e.dag_run))
+        known = False
+        for key in keys:
+            last_s, last_rank = heard.get(key, (-math.inf, len(ACTIONS)))
+            fresh = e.at_s - last_s > 60 * rule["group_minutes"]
+            known |= not fresh and last_rank <= rank
+            heard[key] = (e.at_s, rank if fresh else min(rank, last_rank))
+        if known:
+            continue
+        to = {"dag team": e.team_id, "resource team": e.resource_team_id if e.resource >= 0 else e.team_id}
+        sent.append(
+            {
+                "at_s": e.at_s,
+                "action": rule["do"],
+                "event": e.event,
+                "to": [to[rule["to"]]] if rule["to"] in to else [],
+                "everybody": rule["to"] == "everybody",
+                "cause": e.cause,
+                "task_run": e.task_run,
+                "dag_run": e.dag_run,
+                "notice": bool(rule["notice"]),
+            }
+        )
+    return sent
+
+
+def _fits(rule: Mapping[str, Any], e: Event) -> bool:
+    return (
+        rule["on"] == e.event
+        and (rule.get("criticality") is None or e.criticality in rule["criticality"])
+        and (rule.get("error_class") is None or e.error_class in rule["error_class"])
+        and (rule.get("max_minutes_left") is None or e.minutes_left <= rule["max_minutes_left"])
+        and e.also_failing >= (rule.get("min_also_failing") or 0)
+    )
+
+
+def score(sent: Sequence[Mapping[str, Any]], causes: Sequence[Cause]) -> dict[str, float]:
+    """Return counts of a month: pages, actionable (pages about a cause), causes, found (paged before the first of their late runs
+    was due), repeated (pages for a cause that had one), to_owner (pages about a cause that went to its owner alone), notices_due
+    and notices_sent (causes that make other teams late, and those of them whose page told them), tickets."""
+    pages = [s for s in sent if s["action"] == "page"]
+    about = [p for p in pages if p["cause"] >= 0]
+    first: dict[int, Mapping[str, Any]] = {}
+    for p in about:
+        first.setdefault(p["cause"], p)
+    found = [n for n, p in first.items() if p["at_s"] <= causes[n].first_deadline_s]
+    due = [n for n in first if causes[n].affected]
+    return {
+        "pages": len(pages),
+        "actionable": len(about),
+        "causes": len(causes),
+        "found": len(found),
+        "repeated": len(about) - len(first),
+        "to_owner": sum(not p["everybody"] and p["to"] == [causes[p["cause"]].owner] for p in about),
+        "notices_due": len(due),
+        "notices_sent": sum(first[n]["notice"] or first[n]["everybody"] for n in due),
+        "tickets": len(sent) - len(pages),
+    }
+
+
+def run_alert_months(
+    tables: Mapping[str, Sequence[Mapping[str, Any]]],
+    seeds: Sequence[str],
+    retries: Sequence[Mapping[str, Any]] | None,
+    rules: Mapping[str, Sequence[Mapping[str, Any]]],
+    days: int = 30,
+) -> dict[str, list[dict[str, float]]]:
+    """Return by set of rules the score of each month, under one policy of retries. tables: as Platform.of, and in resources
+    the column team_id."""
+    platform = Platform.of(tables)
+    team = platform.resources.team_id.tolist()
+    scores: dict[str, list[dict[str, float]]] = {name: [] for name in rules}
+    for seed in seeds:
+        drawn = draw_days(platform, seed, np.datetime64("2026-07-01"), days)
+        run = simulate_month(drawn.plan, drawn.draws, settings_of(platform, drawn.plan, retries), drawn.pools)
+        events, causes = look_back(platform, drawn, run, team)
+        for name, mine in rules.items():
+            scores[name].append(score(apply_rules(mine, events), causes))
+    return scores
