@@ -6,7 +6,6 @@ cause that makes a run late which matters. (Beyer et al., Site Reliability Engin
 
 from __future__ import annotations
 
-import bisect
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,7 +19,7 @@ from workshop.sim.retries import Drawn, Platform, draw_days, settings_of
 MATTERS = ("critical", "high", "normal")  # a late run of these costs more than a night's sleep
 NEAR_S = 1800.0  # before its deadline a run that is not done is an event
 ATTEMPT, GAVE_UP, NEAR = "attempt failed", "gave up", "deadline near"
-TOGETHER_S = 900.0  # failures of a resource within this time are taken together
+STATUS_S = 300.0  # so long after an outage began the status page of the resource says so
 EVENTS = (ATTEMPT, GAVE_UP, NEAR)
 ACTIONS = ("page", "ticket", "quiet")
 ADDRESSEES = ("dag team", "resource team", "everybody")
@@ -31,9 +30,9 @@ GROUPS = ("none", "task run", "dag run", "resource")
 class Event:
     """Something that a rule can look at, at the moment at_s (seconds).
 
-    task_run: what it is about; minutes_left: to the deadline of its run; also_failing: other DAGs whose attempts failed with the
-    same resource, over the network, within the last quarter of an hour; cause: number of the cause that it comes from (truth,
-    not for rules; -1: none that makes anything late).
+    task_run: what it is about; minutes_left: to the deadline of its run; resource_away: the status page of its resource says that
+    it is away, or came back within the hour; cause: number of the cause that it comes from (truth, not for rules; -1: none that
+    makes anything late).
     """
 
     at_s: float
@@ -47,7 +46,7 @@ class Event:
     minutes_left: float
     resource: int
     resource_team_id: int
-    also_failing: int
+    resource_away: bool
     cause: int
 
 
@@ -56,6 +55,7 @@ class Cause:
     """Why runs were late: the outage of a resource, or one task run. owner: team; late: runs of DAGs that matter and were late
     because of it; first_deadline_s: the earliest of their deadlines; affected: teams of these runs but its owner."""
 
+    is_outage: bool
     owner: int
     late: tuple[int, ...]
     first_deadline_s: float
@@ -88,10 +88,11 @@ def look_back(
         owner = resource_team[drawn.draws.outages[n].resource] if kind == "outage" else int(teams[plan.task[n]])
         affected = {int(teams[drawn.dag_of[k]]) for k in mine} - {owner}
         number[key] = len(causes)
-        causes.append(Cause(owner, tuple(mine), float((due_s + deadline_s)[mine].min()), frozenset(affected)))
+        causes.append(
+            Cause(kind == "outage", owner, tuple(mine), float((due_s + deadline_s)[mine].min()), frozenset(affected))
+        )
 
     events = []
-    company = _Company(drawn, run)
     resource = tasks.resource.to_numpy()
 
     def event(at_s: float, what: str, i: int, error: int, left: int) -> Event:
@@ -99,7 +100,7 @@ def look_back(
         r = int(resource[plan.task[i]])
         return Event(
             at_s, what, i, k, int(teams[drawn.dag_of[k]]), str(criticality[k]), ERRORS[error], left,
-            float(due_s[k] + deadline_s[k] - at_s) / 60, r, resource_team[r] if r >= 0 else -1, company.of(i, r, at_s),
+            float(due_s[k] + deadline_s[k] - at_s) / 60, r, resource_team[r] if r >= 0 else -1, _is_away(drawn, r, at_s),
             number.get(finder.of_task_run(i), -1),
         )  # fmt: skip
 
@@ -119,26 +120,10 @@ def look_back(
     return events, causes
 
 
-class _Company:
-    """Who else has trouble with a resource."""
-
-    def __init__(self, drawn: Drawn, run: MonthRun) -> None:
-        self.dag = drawn.plan.dag
-        self.at_s: dict[int, list[float]] = {}
-        self.who: dict[int, list[int]] = {}
-        failed = run.failures
-        network = failed.error == NETWORK
-        resource = drawn.draws.resource[failed.task_run[network]]
-        dag = self.dag[failed.task_run[network]]
-        for r, d, at_s in zip(resource.tolist(), dag.tolist(), failed.ended_s[network].tolist(), strict=True):
-            self.at_s.setdefault(r, []).append(at_s)
-            self.who.setdefault(r, []).append(d)
-
-    def of(self, i: int, resource: int, at_s: float) -> int:
-        """Other DAGs that failed with it in the time before."""
-        times = self.at_s.get(resource, [])
-        first, last = bisect.bisect_left(times, at_s - TOGETHER_S), bisect.bisect_right(times, at_s)
-        return len(set(self.who.get(resource, [])[first:last]) - {int(self.dag[i])})
+def _is_away(drawn: Drawn, resource: int, at_s: float) -> bool:
+    return any(
+        o.resource == resource and o.start_s + STATUS_S <= at_s <= o.end_s + o.recovery_s for o in drawn.draws.outages
+    )
 
 
 class _Causes:
@@ -207,8 +192,8 @@ class _Causes:
 def apply_rules(rules: Sequence[Mapping[str, Any]], events: Sequence[Event]) -> list[dict[str, Any]]:
     """Return what the rules send, in order of time: dicts of at_s, action, to (teams), cause, task_run and notice (bool).
 
-    A rule: on (one of EVENTS), and where given criticality and error_class (lists), max_minutes_left and min_also_failing
-    (numbers); do (one of ACTIONS), to (one of ADDRESSEES), group_by (one of GROUPS), group_minutes, notice (bool: teams that
+    A rule: on (one of EVENTS), and where given criticality and error_class (lists), max_minutes_left (number) and resource_away
+    (bool); do (one of ACTIONS), to (one of ADDRESSEES), group_by (one of GROUPS), group_minutes, notice (bool: teams that
     wait for it are told). The first rule that fits decides.
 
     What has been sent for is not sent for again by the same or a lesser action: neither its group, nor (unless group_by is
@@ -243,6 +228,7 @@ def apply_rules(rules: Sequence[Mapping[str, Any]], events: Sequence[Event]) -> 
                 "to": [to[rule["to"]]] if rule["to"] in to else [],
                 "everybody": rule["to"] == "everybody",
                 "cause": e.cause,
+                "criticality": e.criticality,
                 "task_run": e.task_run,
                 "dag_run": e.dag_run,
                 "notice": bool(rule["notice"]),
@@ -257,28 +243,35 @@ def _fits(rule: Mapping[str, Any], e: Event) -> bool:
         and (rule.get("criticality") is None or e.criticality in rule["criticality"])
         and (rule.get("error_class") is None or e.error_class in rule["error_class"])
         and (rule.get("max_minutes_left") is None or e.minutes_left <= rule["max_minutes_left"])
-        and e.also_failing >= (rule.get("min_also_failing") or 0)
+        and (rule.get("resource_away") is None or e.resource_away == rule["resource_away"])
     )
 
 
 def score(sent: Sequence[Mapping[str, Any]], causes: Sequence[Cause]) -> dict[str, float]:
-    """Return counts of a month: pages, actionable (pages about a cause), causes, found (paged before the first of their late runs
-    was due), repeated (pages for a cause that had one), to_owner (pages about a cause that went to its owner alone), notices_due
-    and notices_sent (causes that make other teams late, and those of them whose page told them), tickets."""
+    """Return counts of a month: pages; actionable (pages about a cause); low (pages about nothing but a DAG that does not
+    matter); causes; found (paged before the first of their late runs was due); repeated (pages for a cause that had one); first
+    pages for outages and for causes of one task run, and how many of each went to its owner alone (outages, outages_to_owner,
+    own, own_to_owner); notices_due and notices_sent (causes that make other teams late, and those whose first page told them);
+    tickets."""
     pages = [s for s in sent if s["action"] == "page"]
     about = [p for p in pages if p["cause"] >= 0]
     first: dict[int, Mapping[str, Any]] = {}
     for p in about:
         first.setdefault(p["cause"], p)
-    found = [n for n, p in first.items() if p["at_s"] <= causes[n].first_deadline_s]
+    right = {n for n, p in first.items() if not p["everybody"] and p["to"] == [causes[n].owner]}
+    outages = {n for n in first if causes[n].is_outage}
     due = [n for n in first if causes[n].affected]
     return {
         "pages": len(pages),
         "actionable": len(about),
+        "low": sum(p["cause"] < 0 and p["criticality"] not in MATTERS for p in pages),
         "causes": len(causes),
-        "found": len(found),
+        "found": sum(p["at_s"] <= causes[n].first_deadline_s for n, p in first.items()),
         "repeated": len(about) - len(first),
-        "to_owner": sum(not p["everybody"] and p["to"] == [causes[p["cause"]].owner] for p in about),
+        "outages": len(outages),
+        "outages_to_owner": len(outages & right),
+        "own": len(first) - len(outages),
+        "own_to_owner": len(right - outages),
         "notices_due": len(due),
         "notices_sent": sum(first[n]["notice"] or first[n]["everybody"] for n in due),
         "tickets": len(sent) - len(pages),

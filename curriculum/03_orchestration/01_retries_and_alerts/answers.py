@@ -118,13 +118,13 @@ def retry_policy(con):
 # Only the symptom that counts, a little earlier for what is critical.
 RULES = []
 for on in ("gave up", "deadline near"):
-    for also, to, by in ((2, "resource team", "resource"), (0, "dag team", "task run")):
+    for away, to, by in ((True, "resource team", "resource"), (None, "dag team", "task run")):
         RULES.append(
             {
                 "on": on,
                 "criticality": ("critical", "high", "normal"),
-                "error_class": ["network"] if also else None,
-                "min_also_failing": also,
+                "error_class": ["network"] if away else None,
+                "resource_away": away,
                 "do": "page",
                 "to": to,
                 "group_by": by,
@@ -137,7 +137,7 @@ for on in ("gave up", "deadline near"):
 # What stays quiet is said, too.
 MATTERS = ["critical", "high", "normal"]
 AGAIN = {"group_minutes": 600, "notice": True}
-SHARED = {"error_class": ["network"], "min_also_failing": 1, "to": "resource team", "group_by": "resource"}
+SHARED = {"error_class": ["network"], "resource_away": True, "to": "resource team", "group_by": "resource"}
 OWN = {"to": "dag team", "group_by": "dag run"}
 RULES = [
     {"on": "attempt failed", "do": "quiet"},
@@ -156,14 +156,14 @@ RULES = [
     for on in ("attempt failed", "gave up", "deadline near")
 ]
 
-# %% [b] wrong everybody fails=owners_are_paged says="can mend the cause and to nobody else"
+# %% [b] wrong everybody fails=owners_are_paged says="and to nobody else"
 # Whoever waits for it is woken.
 # -             "to": "resource team",
 # +             "to": "everybody",
 # -         {"on": on, "criticality": MATTERS, "do": "page", "to": "dag team", "group_by": "task run", **ONCE},
 # +         {"on": on, "criticality": MATTERS, "do": "page", "to": "everybody", "group_by": "task run", **ONCE},
 
-# %% [b] wrong always_the_dags_owner fails=owners_are_paged says="can mend the cause and to nobody else"
+# %% [b] wrong always_the_dags_owner fails=owners_are_paged says="outages"
 # An outage pages the owner of each DAG that ran into it.
 RULES = [
     {
@@ -190,7 +190,7 @@ RULES = [
 # - MATTERS = ["critical", "high", "normal"]
 # + MATTERS = ["critical", "high"]
 
-# %% [b] wrong pages_for_low fails=pages_are_worth_it says="are about something that would have made a run late"
+# %% [b] wrong pages_for_low fails=pages_are_worth_it says="about nothing but a DAG whose delay costs twenty dollars"
 # A late run is a late run.
 # - MATTERS = ["critical", "high", "normal"]
 # + MATTERS = ["critical", "high", "normal", "low"]

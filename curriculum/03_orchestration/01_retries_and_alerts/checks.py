@@ -36,10 +36,10 @@ HINTS = {
     "b": (
         "Nobody has to be woken for an attempt that will be tried again. What is left when the scheduler has given up, and what "
         "else makes a run late without anything giving up?",
-        "If several DAGs cannot reach the same resource, whose problem is it, and how many pages does it need? Rules are read "
+        "If a resource is away, whose problem is it, and how many pages does it need? Rules are read "
         "from "
         "the top: put the particular one first.",
-        "Two rules for `gave up` (the resource's team when others fail with it too, else the DAG's team), the same two for "
+        "Two rules for `gave up` (the resource's team when it is away, else the DAG's team), the same two for "
         "`deadline near`, all grouped for half a day and with a notice; a ticket for what is low.",
     ),
 }
@@ -56,7 +56,7 @@ MISCONCEPTIONS = {
     "every_attempt": "An attempt that will be tried again is no symptom. Wait for the last one, or for the deadline.",
     "everybody": "Whoever cannot mend it should not be woken by it. They need to know, which is what a notice is for.",
     "not_grouped": "One outage, twenty tasks: group by what they have in common, for as long as it can last.",
-    "wrong_owner": "Several DAGs that cannot reach the same thing have one problem, and it is not theirs.",
+    "wrong_owner": "What ten DAGs cannot reach is not broken in ten DAGs: the status page knows.",
     "only_critical": "A late run of a normal DAG costs a hundred dollars, a page sixty.",
     "low_pages": "A late run of a low DAG costs twenty dollars. That is what tickets are for.",
     "too_late": "A page after the deadline tells what the business already knows.",
@@ -75,7 +75,9 @@ BOUNDS = {
     "max_attempts": (1, 20), "base_s": (1, 7200), "factor": (1, 10), "cap_s": (1, 14_400), "jitter": (0, 1),
     "timeout_minutes": (1, 1440), "budget_ratio": (0, 1),
 }  # fmt: skip
-PROMISES = {"recall": 0.95, "precision": 0.85, "repeated": 0.05, "owner": 0.88, "notice": 0.95}
+PROMISES = {
+    "recall": 0.95, "precision": 0.80, "low": 0.03, "repeated": 0.12, "outages": 0.70, "own": 0.90, "notice": 0.95,
+}  # fmt: skip
 TABLES = {
     "tasks": """
         select
@@ -425,12 +427,13 @@ def _rules(lab: Lab) -> list[dict[str, Any]]:
 
 CHOICES = {"on": EVENTS, "do": ACTIONS, "to": ADDRESSEES, "group_by": GROUPS}
 LISTS = {"criticality": ("critical", "high", "normal", "low"), "error_class": ERRORS}
-NUMBERS = {"max_minutes_left": (-1e6, 1e6), "min_also_failing": (0, 1000), "group_minutes": (0, 2880)}
+NUMBERS = {"max_minutes_left": (-1e6, 1e6), "group_minutes": (0, 2880)}
+FLAGS = ("notice", "resource_away")
 USUAL = {"do": "quiet", "to": "dag team", "group_by": "none", "group_minutes": 0, "notice": False}
 
 
 def _rule(number: int, given: Mapping[str, Any]) -> dict[str, Any]:
-    known = {*CHOICES, *LISTS, *NUMBERS, "notice"}
+    known = {*CHOICES, *LISTS, *NUMBERS, *FLAGS}
     unknown = [str(k) for k in given if k not in known]
     expect(not unknown, f"Rule {number} has {', '.join(unknown)[:80]}; a rule says {', '.join(sorted(known))}.")
     rule = {**USUAL, **{k: v for k, v in given.items() if v is not None}}
@@ -458,7 +461,8 @@ def _rule(number: int, given: Mapping[str, Any]) -> dict[str, Any]:
                 f"{name} of rule {number} is {str(rule[name])[:40]}; it is a number from {least:g} to {most:g}.",
             )
             rule[name] = value
-    expect(isinstance(rule["notice"], bool), f"notice of rule {number} is True or False.")
+    for name in FLAGS:
+        expect(isinstance(rule.get(name, True), bool), f"{name} of rule {number} must be True or False.")
     return rule
 
 
@@ -480,23 +484,22 @@ def _alerts(lab: Lab) -> dict[str, float]:
 
 
 def _said(got: Mapping[str, float]) -> Evidence:
-    return Evidence(
-        "ten months of alerts",
-        Table.of(
-            ["", "count"],
-            [
-                ("pages", got["pages"]),
-                ("of them about a cause that matters", got["actionable"]),
-                ("of these, repeated for the same cause", got["repeated"]),
-                ("of these, to its team and nobody else", got["to_owner"]),
-                ("causes that matter", got["causes"]),
-                ("of them paged for before the first of their runs was due", got["found"]),
-                ("causes that make other teams late, and were paged for", got["notices_due"]),
-                ("of them with a notice", got["notices_sent"]),
-                ("tickets", got["tickets"]),
-            ],
-        ),
-    )
+    lines = {
+        "pages": "pages",
+        "actionable": "of them about a cause that matters",
+        "repeated": "of these, repeating an earlier one for the same cause",
+        "low": "pages about nothing but a low DAG",
+        "causes": "causes that matter",
+        "found": "of them paged for before the first of their runs was due",
+        "outages": "outages that were paged for",
+        "outages_to_owner": "of them to the resource's team and nobody else",
+        "own": "other causes that were paged for",
+        "own_to_owner": "of them to the DAG's owner and nobody else",
+        "notices_due": "causes that were paged for and make other teams late",
+        "notices_sent": "of them with a notice",
+        "tickets": "tickets",
+    }
+    return Evidence("ten months of alerts", Table.of(["", "count"], [(words, got[k]) for k, words in lines.items()]))
 
 
 @check("b", "what matters is paged for, and in time", points=1)
@@ -523,19 +526,23 @@ def pages_are_worth_it(lab: Lab) -> None:
         got["pages"] > 0, "Your rules page nobody in ten months.", evidence=_said(got), misconception="only_critical"
     )
     precision = got["actionable"] / got["pages"]
-    attempts = any(r["on"] == "attempt failed" and r["do"] == "page" for r in _rules(lab))
     expect(
         precision >= PROMISES["precision"],
         f"Your rules send {got['pages']:.0f} pages in ten months; {got['actionable']:.0f} of them ({precision:.0%}) are about "
-        "something "
-        f"that would have made a run late which matters. {PROMISES['precision']:.0%} is asked for: who is woken for nothing "
-        "twice a "
-        "week does not get up the third time.",
+        f"something that would have made a run late which matters. {PROMISES['precision']:.0%} is asked for: who is woken for "
+        "nothing twice a week does not get up the third time.",
         evidence=_said(got),
-        ask="Which of your pages would have been unnecessary an hour later?"
-        if attempts
-        else "What does a late run of a low DAG cost, and what does a page?",
-        misconception="every_attempt" if attempts else "low_pages",
+        ask="Which of your pages would have been unnecessary an hour later?",
+        misconception="every_attempt",
+    )
+    low = got["low"] / got["pages"]
+    expect(
+        low <= PROMISES["low"],
+        f"{got['low']:.0f} of {got['pages']:.0f} pages ({low:.0%}) are about nothing but a DAG whose delay costs twenty dollars; "
+        f"{PROMISES['low']:.0%} is allowed. A page costs sixty.",
+        evidence=_said(got),
+        ask="Which criticality do your rules for pages fit?",
+        misconception="low_pages",
     )
 
 
@@ -557,19 +564,24 @@ def causes_page_once(lab: Lab) -> None:
 
 @check("b", "the page goes to whose it is", points=1)
 def owners_are_paged(lab: Lab) -> None:
-    """The team of the resource where it was an outage, else the owner of the DAG whose task failed; nobody beside."""
+    """The team of the resource where it was an outage, else the owner of the DAG whose task failed; nobody beside. By the first
+    page of each cause. A DAG that is hit before the status page says so cannot know: hence 70%."""
     got = _alerts(lab)
-    share = got["to_owner"] / max(got["actionable"], 1)
     everybody = any(r["to"] == "everybody" and r["do"] == "page" for r in _rules(lab))
-    expect(
-        got["actionable"] > 0 and share >= PROMISES["owner"],
-        f"{got['to_owner']:.0f} of {got['actionable']:.0f} pages ({share:.0%}) went to the team that can mend the cause and to "
-        "nobody else; "
-        f"{PROMISES['owner']:.0%} is asked for.",
-        evidence=_said(got),
-        ask="Who can mend it when the warehouse is away, and who when one DAG's input is bad?",
-        misconception="everybody" if everybody else "wrong_owner",
-    )
+    for kind, words, whose in (
+        ("own", "causes that are no outage", "the owner of the DAG"),
+        ("outages", "outages", "the team of the resource"),
+    ):
+        share = got[f"{kind}_to_owner"] / max(got[kind], 1)
+        expect(
+            got["pages"] > 0 and (not got[kind] or share >= PROMISES[kind]),
+            f"For {got[f'{kind}_to_owner']:.0f} of {got[kind]:.0f} {words} ({share:.0%}) your page went to {whose} and to "
+            "nobody else; "
+            f"{PROMISES[kind]:.0%} is asked for. Who is woken and cannot mend it learns to sleep through.",
+            evidence=_said(got),
+            ask="Who can mend it when the warehouse is away, and who when one DAG's input is bad?",
+            misconception="everybody" if everybody else "wrong_owner",
+        )
 
 
 @check("b", "teams that wait for it are told", points=0.5)

@@ -139,14 +139,14 @@ lab.check("a")
 # * `criticality`: list; it fits when the run's DAG has one of these. Left out: any;
 # * `error_class`: list. Left out: any, or none;
 # * `max_minutes_left`: it fits when the run's deadline is no further away than that. Left out: any;
-# * `min_also_failing`: it fits when at least so many **other** DAGs had network errors with the same resource within the last
-#   quarter of an hour. Left out: 0;
+# * `resource_away`: `True` fits when the status page of the task's resource says that it is away or came back within the hour (it
+#   says so five minutes after an outage began), `False` when it does not. Left out: any;
 # * `do`: `"page"`, `"ticket"` or `"quiet"`. A quiet rule needs nothing below;
 # * `to`: `"dag team"` (owner of the event's DAG), `"resource team"` (who runs the task's resource, see `ops.resources`; where a
 #   task has none, as `"dag team"`) or `"everybody"` (all teams along the way);
 # * `group_by`: `"task run"`, `"dag run"`, `"resource"` or `"none"`; `group_minutes`, 0 to 2,880: what has been sent for is not
-#   sent for again by the same or a lesser action, neither for its group nor for the same task run, until nothing has been heard of it
-#   for so long;
+#   sent for again by the same or a lesser action, neither for its group nor for the same task run, until nothing has been heard
+#   of it for so long;
 # * `notice`: `True`: teams whose runs wait for it get a message that wakes nobody.
 #
 # The months are run with a colleague's retries: four attempts, one, two and four minutes apart, all errors. **Nobody repairs
@@ -155,9 +155,10 @@ lab.check("a")
 # woken for a low one. A cause belongs to the team of the resource (an outage), else to the owner of the DAG whose task failed.
 #
 # **Judged** (4 points), over ten drawn months: at least 95% of the causes that matter are paged for before the first of their
-# runs is due (1), at least 85% of all pages are about such a cause (1), at most 5% of these are repeated for the same cause
-# (0.5), at least 88% went to the team that it belongs to and nobody else (1), and at least 95% of the causes that make another
-# team's runs late had a notice (0.5).
+# runs is due (1). At least 80% of all pages are about such a cause, and at most 3% about nothing but a low DAG (1). At most 12%
+# of the pages about a cause repeat an earlier one (0.5). Of the outages that were paged for, at least 70% went to the team of
+# the resource and nobody else; of the other causes, at least 90% to the owner of the DAG and nobody else (1). At least 95%
+# of the causes that were paged for and make another team's runs late had a notice (0.5).
 
 # %% tags=["task-b"]
 # Task b
@@ -168,12 +169,12 @@ RULES = [
     rule
     for on in ("gave up", "deadline near")
     for rule in (
-        # Several DAGs that cannot reach the same thing: it is the thing, and one page to those who run it is enough.
+        # Where the resource is away, it is not the DAG: one page to those who run it is enough.
         {
             "on": on,
             "criticality": MATTERS,
             "error_class": ["network"],
-            "min_also_failing": 1,
+            "resource_away": True,
             "do": "page",
             "to": "resource team",
             "group_by": "resource",
