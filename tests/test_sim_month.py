@@ -166,11 +166,11 @@ def simulate_with(plan: sim.Plan, about: dict[str, Any], jitter: np.ndarray) -> 
 
 def test_company_slows_down_and_memory_runs_out() -> None:
     plan = plan_of({"a": [0.0], "b": [1.0], "c": [2.0]})
-    got = run(plan, pools={"slow_down": [np.linspace(1, 2, 100)]})
+    got = run(plan, pools={"slow_down": np.linspace(1, 2, 100).tolist()})
     assert np.allclose(got.slot_s, 10 * np.linspace(1, 2, 100)[:3])
-    got = run(plan, memory_bytes=[4.0, 4.0, 4.0], pools={"memory_bytes": [8.0]})
+    got = run(plan, memory_bytes=[4.0, 4.0, 4.0], pools={"memory_bytes": 8.0})
     assert got.outcome.tolist() == [SUCCESS, SUCCESS, FAILED] and got.failures.error.tolist() == [MEMORY]
-    assert got.peak_memory_bytes.tolist() == [12.0]
+    assert got.peak_memory_bytes == 12.0
 
 
 def test_wrong_lengths_and_cycles_are_said() -> None:

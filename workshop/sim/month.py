@@ -197,14 +197,14 @@ class Settings:
 
 @dataclass(frozen=True, eq=False)
 class Pools:
-    """pool: number of the pool of each task run, shape (n,). slots: by pool. slow_down: by pool, how much longer an attempt
-    takes when it starts as the k-th that runs, k from 1 (shape (slots,)); empty: none. memory_bytes: by pool, what its machines
-    have; an attempt that starts where less is left ends in "out of memory"; empty: no limit."""
+    """pool: number of the pool of each task run, shape (n,). slots: by pool. slow_down: how much longer an attempt takes when it
+    starts as the k-th that runs, of all pools, k from 1 (beyond its end: as its last); empty: none. memory_bytes: what the
+    machine has; an attempt that starts where less is left, and not alone, ends in "out of memory"."""
 
     pool: np.ndarray
     slots: Sequence[int]
-    slow_down: Sequence[np.ndarray] = ()
-    memory_bytes: Sequence[float] = ()
+    slow_down: Sequence[float] = ()
+    memory_bytes: float = math.inf
 
 
 @dataclass(frozen=True, eq=False)
@@ -227,7 +227,7 @@ class MonthRun:
     queued_s, started_s: when all that it waits for was done, and when it first got a slot; NaN: never. ended_s: when it
     succeeded or was given up; NaN: its upstream failed. outcome: SUCCESS, FAILED or UPSTREAM_FAILED. attempts: made.
     slot_s: seconds for which it held a slot, all attempts together. failures: attempts that failed.
-    peak_memory_bytes: by pool. repaired: a human made it run, after it had failed.
+    peak_memory_bytes: of all attempts that ran at once. repaired: a human made it run, after it had failed.
     """
 
     queued_s: np.ndarray
@@ -237,7 +237,7 @@ class MonthRun:
     attempts: np.ndarray
     slot_s: np.ndarray
     failures: Failures
-    peak_memory_bytes: np.ndarray
+    peak_memory_bytes: float
     repaired: np.ndarray
 
     def dag_runs(self, plan: Plan) -> tuple[np.ndarray, np.ndarray]:
@@ -305,8 +305,8 @@ class _Run:
         self.plan, self.draws, self.settings = plan, draws, settings
         self.pool = pools.pool.tolist()
         self.slots = list(pools.slots)
-        self.slow_down = [np.asarray(s, dtype=float).tolist() for s in pools.slow_down] or None
-        self.room = list(pools.memory_bytes) or None
+        self.slow_down = list(pools.slow_down)
+        self.room = pools.memory_bytes
         self.work_s, self.timeout_s = draws.work_s.tolist(), settings.timeout_s.tolist()
         self.fault = np.where(draws.fault_attempts > 0, draws.fault, OK).tolist()
         self.resource = draws.resource.tolist()
@@ -331,7 +331,7 @@ class _Run:
         self.outcome, self.attempts, self.slot_s = [-1] * n, [0] * n, [0.0] * n
         self.error, self.attempt_s, self.repaired = [OK] * n, [0.0] * n, [False] * n
         self.busy = [0] * len(self.slots)
-        self.used, self.peak = [0.0] * len(self.slots), [0.0] * len(self.slots)
+        self.running, self.used, self.peak = 0, 0.0, 0.0
         self.waiting: list[list[tuple[int, float, int]]] = [[] for _ in self.slots]
         self.failures: list[tuple[int, int, float, float, int, int]] = []
         self.events: list[tuple[float, int]] = []  # (time, i): attempt i ends; (time, ~i): i waits for a slot again
@@ -361,7 +361,7 @@ class _Run:
             np.array(self.attempts),
             np.array(self.slot_s),
             Failures(*(np.array(c, dtype=t) for c, t in zip(columns, types, strict=True))),
-            np.array(self.peak),
+            self.peak,
             np.array(self.repaired),
         )
 
@@ -380,6 +380,7 @@ class _Run:
 
     def _start(self, i: int, pool: int, now: float) -> None:
         self.busy[pool] += 1
+        self.running += 1
         self.attempts[i] += 1
         if self.attempts[i] == 1:
             self.started_s[i] = now
@@ -390,22 +391,20 @@ class _Run:
                     settings.budget_cap[budget], self.tokens[budget] + settings.budget_ratio[budget]
                 )
         took_s, error = self.work_s[i], OK
-        if self.slow_down is not None:
-            took_s *= self.slow_down[pool][self.busy[pool] - 1]
+        if self.slow_down:
+            took_s *= self.slow_down[min(self.running, len(self.slow_down)) - 1]
         if self.troubled[i] and self._is_out(self.resource[i], now):
             took_s, error = min(took_s, self.draws.fail_s), NETWORK
         elif self.fault[i] and self.attempts[i] <= self.draws.fault_attempts[i] and not self.repaired[i]:
             error = self.fault[i]
             took_s = math.inf if error == TIMED_OUT else FAULT_SHARE * took_s
-        used = self.used[pool] + self.memory[i]
-        if self.room is not None and used > self.room[pool] and self.busy[pool] > 1 and not error:
+        self.used += self.memory[i]
+        if self.used > self.room and self.running > 1 and not error:
             took_s, error = FAULT_SHARE * took_s, MEMORY
         if took_s > self.timeout_s[i] and not self.repaired[i]:
             took_s, error = self.timeout_s[i], TIMED_OUT
         took_s = min(took_s, NEVER_S)
-        self.used[pool] = used
-        if used > self.peak[pool]:
-            self.peak[pool] = used
+        self.peak = max(self.peak, self.used)
         self.error[i], self.attempt_s[i] = error, took_s
         heapq.heappush(self.events, (now + took_s, i))
 
@@ -415,7 +414,8 @@ class _Run:
     def _end(self, i: int, now: float) -> None:
         pool = self.pool[i]
         self.busy[pool] -= 1
-        self.used[pool] -= self.memory[i]
+        self.running -= 1
+        self.used -= self.memory[i]
         self.slot_s[i] += self.attempt_s[i]
         if self.error[i]:
             self._fail(i, now)

@@ -526,8 +526,9 @@ def pages_are_worth_it(lab: Lab) -> None:
         got["pages"] > 0, "Your rules page nobody in ten months.", evidence=_said(got), misconception="only_critical"
     )
     precision = got["actionable"] / got["pages"]
+    low = got["low"] / got["pages"]
     expect(
-        precision >= PROMISES["precision"],
+        precision >= PROMISES["precision"] or precision + low >= PROMISES["precision"],
         f"Your rules send {got['pages']:.0f} pages in ten months; {got['actionable']:.0f} of them ({precision:.0%}) are about "
         f"something that would have made a run late which matters. {PROMISES['precision']:.0%} is asked for: who is woken for "
         "nothing twice a week does not get up the third time.",
@@ -535,9 +536,8 @@ def pages_are_worth_it(lab: Lab) -> None:
         ask="Which of your pages would have been unnecessary an hour later?",
         misconception="every_attempt",
     )
-    low = got["low"] / got["pages"]
     expect(
-        low <= PROMISES["low"],
+        low <= PROMISES["low"] and precision >= PROMISES["precision"],
         f"{got['low']:.0f} of {got['pages']:.0f} pages ({low:.0%}) are about nothing but a DAG whose delay costs twenty dollars; "
         f"{PROMISES['low']:.0%} is allowed. A page costs sixty.",
         evidence=_said(got),

@@ -112,6 +112,7 @@ for ax, (name, (way, colour)) in zip(axes, NIGHTS.items(), strict=True):
         f"{name}: {len(night['attempts_s']):,} attempts, {night['given_up']} tasks given up",
         ha="right",
         fontsize=9,
+        backgroundcolor="white",
     )
 axes[0].set_title("A retry storm: only drawn waits stay under what the warehouse bears")
 axes[-1].set_xlabel("minutes after two; shaded: the warehouse is gone; line: what it bears when it is back")
@@ -213,14 +214,14 @@ con.sql("""
 #
 # <details><summary><b>In practice</b></summary>
 #
-# - **Airflow 3.2**: `retries`, `retry_delay`, `retry_exponential_backoff` (a multiplier), `max_retry_delay`,
+# - **Airflow 3.3**: `retries`, `retry_delay`, `retry_exponential_backoff` (a multiplier), `max_retry_delay`,
 #   `execution_timeout`. A task raises `AirflowFailException` for what is not worth another attempt. `DeadlineAlert` with a
 #   `DeadlineReference` (3.1, experimental) is the symptom; it replaces the SLAs of Airflow 2. `on_failure_callback` runs when
 #   retries are used up.
-# - **Dagster 1.12**: `RetryPolicy(max_retries, delay, backoff=Backoff.EXPONENTIAL, jitter=Jitter.FULL)`;
+# - **Dagster 1.13**: `RetryPolicy(max_retries, delay, backoff=Backoff.EXPONENTIAL, jitter=Jitter.FULL)`;
 #   `Failure(allow_retries=False)` for the hopeless; `dagster/max_runtime` on a run. Freshness policies and alert policies
 #   (Dagster+) page on assets.
-# - **Prefect 3**: a task has `retries`, `retry_delay_seconds` (also `exponential_backoff(...)`), `retry_jitter_factor`,
+# - **Prefect 3.9**: a task has `retries`, `retry_delay_seconds` (also `exponential_backoff(...)`), `retry_jitter_factor`,
 #   `retry_condition_fn` and `timeout_seconds`. Automations page on a state and can wait for it to last.
 # - None of the three has a retry budget across tasks: it belongs into the client of the resource, or into a pool.
 # </details>

@@ -244,12 +244,12 @@ print("geometric bounds:", p95_bucket([60 * 1.7**k for k in range(14)]))
 #
 # <details><summary><b>In practice</b></summary>
 #
-# - **Airflow 3.2**: `[metrics] otel_on = True` exports its own metrics through OpenTelemetry. `dagrun.schedule_delay`,
+# - **Airflow 3.3**: `[metrics] otel_on = True` exports its own metrics through OpenTelemetry. `dagrun.schedule_delay`,
 #   `task.scheduled_duration` and `task.queued_duration` are waits within one DAG; a handoff between two DAGs is yours to meter.
 #   `metrics_allow_list` and `metrics_block_list` keep the number of series down.
-# - **Dagster 1.12**: a freshness policy on an asset is a deadline on the whole stream, not on a step; Insights (Dagster+)
+# - **Dagster 1.13**: a freshness policy on an asset is a deadline on the whole stream, not on a step; Insights (Dagster+)
 #   shows durations by asset and job. The time between two teams' assets is in the event log, not in a metric.
-# - **Prefect 3**: runs are OpenTelemetry spans; `PREFECT_CLIENT_METRICS_ENABLED` serves a client's metrics to Prometheus, and
+# - **Prefect 3.9**: runs are OpenTelemetry spans; `PREFECT_CLIENT_METRICS_ENABLED` serves a client's metrics to Prometheus, and
 #   `prometheus-prefect-exporter` those of the server.
 # - **Collector**: bounds can be set once for all, in a *View* of the SDK, and attributes dropped in the collector's
 #   `transform` processor, before anybody pays for them.
