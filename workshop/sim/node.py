@@ -59,8 +59,9 @@ def draw_nights(
     extra_s = _by_day(ordered) if alone else {}
     for row in ordered.itertuples():
         at = np.arange(days) * DAY_S + 60.0 * row.due_minute
-        if alone:  # the first day is a Tuesday
-            at = np.concatenate([at, np.arange(4, days, 7) * DAY_S + extra_s[row.task_id]])
+        if alone:
+            weekday, at_s = extra_s[row.task_id]
+            at = np.concatenate([at, np.arange(weekday, days, 7) * DAY_S + at_s])
         due[row.task_id] = np.sort(at)
     plan = plan_runs(
         table,
@@ -94,12 +95,14 @@ def draw_nights(
     return Drawn(ordered, plan, draws, rows.round().astype(np.int64), hangs)
 
 
-def _by_day(tasks: pd.DataFrame) -> dict[str, float]:
-    """When each runs alone at the weekend: from eight on Saturday, each after three times what the one before usually takes."""
-    at, found = 8 * 3600.0, {}
+def _by_day(tasks: pd.DataFrame) -> dict[str, tuple[int, float]]:
+    """On which day of the week each runs by day, and when: from one o'clock on, each after three times what the one before
+    usually takes."""
+    at_s, found = [13 * 3600.0] * 7, {}
     for row in tasks.itertuples():
-        found[row.task_id] = at
-        at += max(900.0, 3 * row.rows / 1000 * row.s_per_krow)
+        day = min(range(7), key=at_s.__getitem__)
+        found[row.task_id] = (day, at_s[day])
+        at_s[day] += max(900.0, 3 * row.rows / 1000 * row.s_per_krow)
     return found
 
 

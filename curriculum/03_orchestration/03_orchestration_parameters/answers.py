@@ -1,0 +1,149 @@
+# The answer bank of 3.3: see CONTRIBUTING.md.
+
+# %% [a] right in_pandas
+# Frames and loops.
+def measure(con):
+    import pandas as pd
+
+    runs = con.sql("select * from ops.batch_runs").df()
+    runs["service"] = (runs.ended_at - runs.started_at).dt.total_seconds()
+    runs["queue"] = (runs.started_at - runs.queued_at).dt.total_seconds()
+    runs["silent"] = (runs.ended_at - runs.heartbeat_at).dt.total_seconds()
+    runs["is_hung"] = (runs.outcome == "killed") & (runs.silent > 120)
+    started, ended = runs.started_at.sort_values(), runs.ended_at.sort_values()
+    busy = started.searchsorted(runs.started_at, side="right") - ended.searchsorted(runs.started_at, side="right")
+    runs["together"] = busy > 1
+    out = []
+    for task, mine in runs.groupby("task_id"):
+        work = mine[~mine.is_hung]
+        share, p50, p95 = 1.0, None, None
+        for took in sorted(work.service[work.outcome == "success"].unique()):
+            share *= 1 - ((work.service == took) & (work.outcome == "success")).sum() / (work.service >= took).sum()
+            p50 = took if p50 is None and share <= 0.5 + 1e-12 else p50
+            p95 = took if p95 is None and share <= 0.05 + 1e-12 else p95
+        done = mine[mine.outcome == "success"]
+        pace = done.service / done.input_rows
+        alone = pace[~done.together]
+        out.append(
+            {
+                "task_id": task,
+                "hung": int(mine.is_hung.sum()),
+                "service_p50_s": p50,
+                "service_p95_s": p95,
+                "queue_p50_s": mine.queue.quantile(0.5, interpolation="lower" if len(mine) % 2 == 0 else "nearest"),
+                "queue_p95_s": sorted(mine.queue)[-(-len(mine) * 95 // 100) - 1],
+                "slow_down": pace[done.together].median() / alone.median() if len(alone) >= 3 else None,
+            }
+        )
+    return pd.DataFrame(out)
+
+
+# %% [a] wrong survivors_only fails=service_times_are_right says="was killed at work would have taken longer"
+# Runs that were killed are dropped.
+# -           where not is_hung
+# -           group by task_id, service_s
+# +           where succeeded
+# +           group by task_id, service_s
+
+# %% [a] wrong killed_count_as_done fails=service_times_are_right says="never as done"
+# A run that was killed is taken to have ended by itself.
+# -             count(*) filter (succeeded) as d,
+# +             count(*) as d,
+
+# %% [a] wrong hung_are_slow fails=service_times_are_right says="service times differ"
+# What hung is censored like what was killed at work, and its time counted.
+# -           where not is_hung
+# -           group by task_id, service_s
+# +           group by task_id, service_s
+# -             count(*) filter (succeeded) as d,
+# +             count(*) filter (succeeded or is_hung) as d,
+
+# %% [a] wrong queue_in_service fails=service_times_are_right says="service times differ"
+# From due to done.
+# -             epoch(ended_at) - epoch(started_at) as service_s,
+# +             epoch(ended_at) - epoch(queued_at) as service_s,
+
+# %% [a] wrong queue_of_survivors fails=queue_times_are_right says="over all its runs"
+# Queue times of the runs that succeeded.
+# -             quantile_disc(queue_s, 0.5) as queue_p50_s,
+# -             quantile_disc(queue_s, 0.95) as queue_p95_s
+# +             quantile_disc(queue_s, 0.5) filter (succeeded) as queue_p50_s,
+# +             quantile_disc(queue_s, 0.95) filter (succeeded and queue_s > 0) as queue_p95_s
+
+# %% [a] wrong all_killed_hung fails=hung_runs_are_found says="was at work"
+# Whatever was killed hung.
+# -             outcome = 'killed' and ended_at - heartbeat_at > interval 2 minute as is_hung
+# +             outcome = 'killed' as is_hung
+
+# %% [a] wrong seconds_not_per_row fails=slow_down_is_right says="times as long for a row as alone"
+# Durations as they are.
+# -             median(service_s / input_rows) filter (c.has_company) as together,
+# -             median(service_s / input_rows) filter (not c.has_company) as alone,
+# +             median(service_s) filter (c.has_company) as together,
+# +             median(service_s) filter (not c.has_company) as alone,
+
+# %% [a] wrong night_against_day fails=slow_down_is_right says="differ"
+# Company is whatever starts at night.
+# -           select batch_run_id, sum(starts - ends) over (order by moment range unbounded preceding) > 1 as has_company
+# +           select batch_run_id, hour(moment) < 3 as has_company
+
+
+# %% [b] right by_hand
+# Plain dicts; slots and factors looked up in the measurements, written down.
+def parameters(con):
+    usual = con.sql("""
+        select task_id, median(epoch(ended_at - started_at)) / 60 from ops.batch_runs
+        where outcome = 'success' group by task_id
+    """).fetchall()
+    return {
+        "pools": {"memory": 4, "general": 3},
+        "timeouts": {task: min(1440, 4.7 * minutes) for task, minutes in usual},
+        "priorities": {"train": 1, "join": 2, "aggregate": 3, "export": 3},
+    }
+
+
+# %% [b] wrong mean_and_two_deviations fails=time_outs_spare_work says="are killed by your time-outs"
+# As for a normal distribution.
+# -     timeouts = [{"task_id": task, "timeout_minutes": 4.5 * minutes} for task, _, minutes in usual]
+# +     normal = con.sql("""
+# +         select task_id, avg(epoch(ended_at - started_at)) + 2 * stddev(epoch(ended_at - started_at))
+# +         from ops.batch_runs where outcome = 'success' group by task_id
+# +     """).fetchall()
+# +     timeouts = [{"task_id": task, "timeout_minutes": s / 60} for task, s in normal]
+
+# %% [b] wrong p95_of_survivors fails=time_outs_spare_work says="are killed by your time-outs"
+# What nearly all of those that were not killed took.
+# -     timeouts = [{"task_id": task, "timeout_minutes": 4.5 * minutes} for task, _, minutes in usual]
+# +     survivors = con.sql("""
+# +         select task_id, quantile_cont(epoch(ended_at - started_at), 0.95) / 60
+# +         from ops.batch_runs where outcome = 'success' group by task_id
+# +     """).fetchall()
+# +     timeouts = [{"task_id": task, "timeout_minutes": minutes} for task, minutes in survivors]
+
+# %% [b] wrong one_value_for_all fails=time_outs_end_what_hangs says="a slot that nobody can use"
+# Four hours for everything.
+# -     timeouts = [{"task_id": task, "timeout_minutes": 4.5 * minutes} for task, _, minutes in usual]
+# +     timeouts = [{"task_id": task, "timeout_minutes": 240} for task, _, minutes in usual]
+
+# %% [b] wrong queue_in_the_time_out fails=time_outs_end_what_hangs says="a slot that nobody can use"
+# From due to done, with the same margin.
+# -     timeouts = [{"task_id": task, "timeout_minutes": 4.5 * minutes} for task, _, minutes in usual]
+# +     whole = con.sql("""
+# +         select task_id, median(epoch(ended_at - queued_at)) / 60 from ops.batch_runs group by task_id
+# +     """).fetchall()
+# +     timeouts = [{"task_id": task, "timeout_minutes": min(1440, 4.5 * minutes)} for task, minutes in whole]
+
+# %% [b] wrong as_many_as_cores fails=memory_is_enough says="out of memory in four weeks"
+# Sixteen cores, sixteen jobs.
+# -         "pools": [{"pool": "memory", "slots": large}, {"pool": "general", "slots": small}],
+# +         "pools": [{"pool": "memory", "slots": 8}, {"pool": "general", "slots": 8}],
+
+# %% [b] wrong as_today fails=nights_end_early says="later"
+# The pools stay as they are.
+# -         "pools": [{"pool": "memory", "slots": large}, {"pool": "general", "slots": small}],
+# +         "pools": [{"pool": "memory", "slots": 4}, {"pool": "general", "slots": 12}],
+
+# %% [b] wrong all_peaks_at_once fails=nights_end_early says="later"
+# As many as fit if each is at the largest peak ever seen.
+# -     large = max(n for n in range(1, 33) if n * mean_gb + 4 * sd_gb * n**0.5 + 3 * small_gb <= room_gb)
+# +     large = 2

@@ -1,0 +1,490 @@
+"""What lab 3.3 judges.
+
+Task a is compared with the same definitions, written another way (loops over runs in place of windows). Task b comes out as data
+and is run on drawn nights (workshop.sim.node) of what this world's tasks are made with (truth.batch_tasks).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections import defaultdict
+from collections.abc import Mapping
+from decimal import Decimal
+from statistics import NormalDist, median
+from typing import Any
+
+import numpy as np
+
+from workshop.checks import CheckFailed, Evidence, as_table, check, expect
+from workshop.table import Table
+from workshop.trusted import Lab
+
+SUBJECTS = ("contention",)
+
+HINTS = {
+    "a": (
+        "Mark the runs first: succeeded, hung, ended for another reason. Then one CTE for each measure, and a join at the end.",
+        "Kaplan-Meier: for each duration, how many runs lasted at least that long (n), and how many succeeded at exactly that "
+        "(d)? "
+        "`sum(count(*)) over (partition by task_id order by duration desc)` counts n; a product is the exp of a sum of ln.",
+        "Company: write each start as +1 and each end as -1, and add them up in order of time, all moments up to the start "
+        "included. "
+        "More than 1 is company. The median of seconds per row, with and without.",
+    ),
+    "b": (
+        "A time-out protects against what hangs: far above what a healthy run takes in the season, below five times the median. "
+        "How many of the runs of the last weeks took more than three times their task's median?",
+        "Memory: how many of the large ones fit at once, if their peaks do not all fall together? Which pool decides when the "
+        "night ends, and what do the jobs of the other pool do to it?",
+        "Give the general pool as many slots as its work needs to be done when the other pool is: the ratio of their work, "
+        "measured "
+        "alone, times the slots of the other. Longest class first.",
+    ),
+}
+
+MISCONCEPTIONS = {
+    "survivors": "Who was killed would have taken longer. Leaving them out makes every task look faster than it is.",
+    "killed_as_done": "The duration of a killed run is the time-out's, not its own: it says 'longer than this' and no more.",
+    "hung_in_service": "A run that hung was not working. Its duration says when somebody noticed.",
+    "queue_in_service": "Waiting for a slot is not working: keep queue time and service time apart.",
+    "hung_by_outcome": "Not all that was killed hung: look at the last heartbeat.",
+    "queue_survivors": "Whoever waits for a slot does so whatever becomes of the run: queue times are over all runs.",
+    "raw_durations": "Nights have more rows than afternoons on busy days: compare seconds per row.",
+    "company": "Company is every other run that is under way at the start, of whatever task.",
+    "mean_2sd": "Durations are skewed: far more than one run in two hundred takes longer than mean plus two deviations.",
+    "no_margin": "The p95 of the last weeks is exceeded by one run in twenty, and the season brings 1.4 times the rows.",
+    "one_value": "One value for all is too short for a training or far too long for an export.",
+    "cores": "Cores are not what runs out: add up the memory of what may run at once.",
+    "too_many": "Each further run slows all down. The pool that decides the end of the night pays for the company of the other.",
+    "too_few": "Memory that nobody uses makes the night longer: peaks seldom fall together.",
+}
+
+NIGHTS = 28
+FALSE_SHARE = 0.005
+BOUND = 5.0
+LATER = 0.10
+SIGNIFICANCE = 1e-4
+QUIET_S = 120.0
+KEYS = ["task_id", "hung", "service_p50_s", "service_p95_s", "queue_p50_s", "queue_p95_s", "slow_down"]
+
+
+# -- task a ---------------------------------------------------------------------------------------------------------------------
+
+
+def _truth(lab: Lab) -> dict[str, dict[str, Any]]:
+    """The measures by task, computed run by run."""
+    rows = lab.world.sql(
+        """
+        select
+          task_id, epoch(queued_at) as queued_s, epoch(started_at) as started_s, epoch(ended_at) as ended_s,
+          epoch(heartbeat_at) as heartbeat_s, outcome, input_rows
+        from ops.batch_runs
+        order by started_at, batch_run_id
+        """
+    ).dicts()
+    starts = np.sort([r["started_s"] for r in rows])
+    ends = np.sort([r["ended_s"] for r in rows])
+    by_task: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    for (task,) in lab.world.sql("select task_id from ops.batch_tasks order by task_id"):
+        by_task[task] = []
+    for r in rows:
+        r["hung"] = r["outcome"] == "killed" and r["ended_s"] - r["heartbeat_s"] > QUIET_S
+        under_way = np.searchsorted(starts, r["started_s"], side="right") - np.searchsorted(
+            ends, r["started_s"], side="right"
+        )
+        r["together"] = under_way > 1
+        by_task[r["task_id"]].append(r)
+    found = {}
+    for task, mine in by_task.items():
+        working = [(r["ended_s"] - r["started_s"], r["outcome"] == "success") for r in mine if not r["hung"]]
+        queue = sorted(r["started_s"] - r["queued_s"] for r in mine)
+        pace = {
+            side: [
+                (r["ended_s"] - r["started_s"]) / r["input_rows"]
+                for r in mine
+                if r["outcome"] == "success" and r["together"] == side
+            ]
+            for side in (True, False)
+        }
+        found[task] = {
+            "hung": sum(r["hung"] for r in mine),
+            "service_p50_s": _kaplan_meier(working, 0.5),
+            "service_p95_s": _kaplan_meier(working, 0.95),
+            "queue_p50_s": queue[max(0, math.ceil(0.5 * len(queue)) - 1)],
+            "queue_p95_s": queue[max(0, math.ceil(0.95 * len(queue)) - 1)],
+            "slow_down": median(pace[True]) / median(pace[False]) if len(pace[False]) >= 3 and pace[True] else None,
+        }
+    return found
+
+
+def _kaplan_meier(runs: list[tuple[float, bool]], q: float) -> float | None:
+    """The q-quantile of durations, of which those not done are right-censored (Kaplan and Meier, 1958)."""
+    survival = 1.0
+    for took in sorted({t for t, done in runs if done}):
+        n = sum(t >= took for t, _ in runs)
+        d = sum(done and t == took for t, done in runs)
+        survival *= 1 - d / n
+        if survival <= 1 - q + 1e-9:
+            return took
+    return None
+
+
+def _measured(lab: Lab) -> dict[str, dict[str, Any]]:
+    def make() -> dict[str, dict[str, Any]]:
+        table = as_table(lab.call("measure", lab.con), "What measure returns", KEYS)
+        found: dict[str, dict[str, Any]] = {}
+        for row in table.dicts():
+            expect(row["task_id"] not in found, f"There are two rows for {row['task_id']}.")
+            found[row["task_id"]] = {k: _number(row[k]) for k in KEYS[1:]}
+        missing = [t for t in lab.once("truth", lambda: _truth(lab)) if t not in found]
+        expect(not missing, f"There is no row for {', '.join(missing[:5])}: each task of ops.batch_tasks has one.")
+        return found
+
+    return lab.once("measured", make)
+
+
+def _number(value: Any) -> float | None:
+    if isinstance(value, int | float | Decimal) and not isinstance(value, bool):
+        with contextlib.suppress(OverflowError, ValueError):
+            number = float(value)
+            if math.isfinite(number):
+                return number
+    return None
+
+
+def _compare(lab: Lab, columns: list[str], tolerance: float, what: str) -> list[tuple[str, str, Any, Any]]:
+    """(task, column, yours, expected) where they differ."""
+    mine, truth = _measured(lab), lab.once("truth", lambda: _truth(lab))
+    wrong = []
+    for task, want in truth.items():
+        for column in columns:
+            got, right = mine[task][column], want[column]
+            if (got is None) != (right is None) or (
+                got is not None
+                and not math.isclose(got, right, rel_tol=tolerance, abs_tol=0.5 if column[-1] == "s" else 1e-6)
+            ):
+                wrong.append(
+                    (task, column, None if got is None else round(got, 3), None if right is None else round(right, 3))
+                )
+    return wrong
+
+
+def _wrong(rows: list[tuple[str, str, Any, Any]]) -> Evidence:
+    return Evidence("where yours differs", Table.of(["task", "measure", "yours", "expected"], rows[:10]))
+
+
+@check("a", "service times count what was killed as longer, not as done", points=2)
+def service_times_are_right(lab: Lab) -> None:
+    """Kaplan-Meier, by task; null where the estimate does not come down so far."""
+    wrong = _compare(lab, ["service_p50_s", "service_p95_s"], 0.005, "service")
+    if not wrong:
+        return
+    task, column, yours, right = wrong[0]
+    low = sum(y is not None and (r is None or y < r) for _, _, y, r in wrong)
+    slip = "survivors" if low > len(wrong) / 2 else "killed_as_done"
+    if any(y is not None and r is not None and y > r * 1.05 for _, _, y, r in wrong):
+        slip = (
+            "queue_in_service"
+            if sum(y is not None and r is not None and y > r for _, _, y, r in wrong) > 40
+            else "hung_in_service"
+        )
+    said = "null: too many of its runs were killed at work to know" if right is None else f"{right:,.0f} s"
+    expect(
+        False,
+        f"{column} of {task} is {said}; yours is {'null' if yours is None else f'{yours:,.0f} s'}. "
+        f"{len(wrong)} of {2 * len(_measured(lab))} service times differ. A run that was killed at work would have taken "
+        "longer: it "
+        "counts among those that lasted at least that long, and never as done.",
+        evidence=_wrong(wrong),
+        ask="What becomes of the runs that were killed in your calculation, and of those that hung?",
+        misconception=slip,
+    )
+
+
+@check("a", "queue times are over all runs", points=1)
+def queue_times_are_right(lab: Lab) -> None:
+    """The smallest value that is at least as large as that share of the task's runs."""
+    wrong = _compare(lab, ["queue_p50_s", "queue_p95_s"], 0.005, "queue")
+    if wrong:
+        task, column, yours, right = wrong[0]
+        raise CheckFailed(
+            f"{column} of {task} is {right:,.0f} s over all its runs; yours is {yours}. {len(wrong)} queue times differ.",
+            evidence=_wrong(wrong),
+            ask="Which runs did you count, from which moment to which?",
+            misconception="queue_survivors",
+        )
+
+
+@check("a", "what hung is told from what was killed at work", points=1)
+def hung_runs_are_found(lab: Lab) -> None:
+    """Killed, and silent for more than two minutes before."""
+    wrong = _compare(lab, ["hung"], 0.0, "hung")
+    if wrong:
+        task, _, yours, right = wrong[0]
+        total = sum(t["hung"] for t in lab.once("truth", lambda: _truth(lab)).values())
+        raise CheckFailed(
+            f"{right:.0f} runs of {task} hung, you count {yours}; in all it is {total} runs. Who is killed while the heartbeat "
+            "goes on "
+            "was at work, and needed a longer time-out, not a repair.",
+            evidence=_wrong(wrong),
+            ask="When did the last heartbeat come, and when was it killed?",
+            misconception="hung_by_outcome",
+        )
+
+
+@check("a", "the slow-down is company against alone, for like rows", points=1.5)
+def slow_down_is_right(lab: Lab) -> None:
+    """Medians of seconds per row, by whether anybody else was under way at the start."""
+    wrong = _compare(lab, ["slow_down"], 0.01, "slow-down")
+    if wrong:
+        task, _, yours, right = wrong[0]
+        raise CheckFailed(
+            f"In company {task} takes {'an unknown number of' if right is None else f'{right:.2f}'} times as long for a row as "
+            "alone; "
+            f"yours is {yours}. {len(wrong)} of {len(_measured(lab))} differ.",
+            evidence=_wrong(wrong),
+            ask="Do you compare seconds per row, and who counts as company?",
+            misconception="raw_durations" if len(wrong) > 70 else "company",
+        )
+
+
+# -- task b ---------------------------------------------------------------------------------------------------------------------
+
+
+def _rows(value: Any, what: str, columns: list[str]) -> list[dict[str, Any]]:
+    if isinstance(value, dict) and columns and all(not isinstance(v, list | dict) for v in value.values()):
+        value = [dict(zip(columns, pair, strict=True)) for pair in value.items()]
+    return as_table(value, what, columns).dicts()
+
+
+def _policy(lab: Lab) -> dict[str, dict[str, float]]:
+    """The learner's parameters, checked: slots by pool, timeout_minutes by task, priority by class."""
+
+    def make() -> dict[str, dict[str, float]]:
+        got = lab.call("parameters", lab.con)
+        expect(
+            isinstance(got, dict) and {"pools", "timeouts", "priorities"} <= set(got),
+            "parameters(con) should return a dict with “pools”, “timeouts” and “priorities”.",
+        )
+        wanted = {
+            "slots": (got["pools"], ["pool", "slots"], "select pool from ops.batch_pools", 1, 32),
+            "timeout_minutes": (
+                got["timeouts"],
+                ["task_id", "timeout_minutes"],
+                "select task_id from ops.batch_tasks",
+                0.01,
+                1440,
+            ),
+            "priority": (
+                got["priorities"],
+                ["task_class", "priority"],
+                "select distinct task_class from ops.batch_tasks",
+                -1e9,
+                1e9,
+            ),
+        }
+        found: dict[str, dict[str, float]] = {}
+        for name, (value, columns, query, least, most) in wanted.items():
+            known = {k for (k,) in lab.world.sql(query)}
+            found[name] = {}
+            for row in _rows(value, name, columns):
+                key, number = row[columns[0]], _number(row[columns[1]])
+                expect(key in known, f"{columns[0]} {str(key)[:40]!r} is none of this world's.")
+                expect(
+                    number is not None and least <= number <= most and (name != "slots" or number == int(number)),
+                    f"{columns[1]} of {key} is {str(row[columns[1]])[:40]}; it must be a "
+                    f"{'whole ' if name == 'slots' else ''}number "
+                    f"from {least:g} to {most:g}.",
+                )
+                found[name][key] = int(number) if name == "slots" else number
+            missing = sorted(known - set(found[name]))
+            expect(not missing, f"There is no {columns[1]} for {', '.join(missing[:5])}.")
+        return found
+
+    return lab.once("policy", make)
+
+
+def _tasks(lab: Lab) -> list[dict[str, Any]]:
+    return lab.once("tasks", lambda: lab.world.sql("select * from truth.batch_tasks order by task_id").dicts())
+
+
+def _best(lab: Lab) -> dict[str, dict[str, float]]:
+    """What the tables tell: the reference."""
+    tasks = _tasks(lab)
+    room = float(lab.world.sql("select min(memory_gb) from ops.batch_nodes").value())
+    memory = np.array(
+        lab.world.sql(
+            "select peak_memory_gb from ops.batch_runs join ops.batch_tasks using (task_id) where pool = 'memory'"
+        ).column("peak_memory_gb")
+    )
+    small_gb = float(
+        lab.world.sql(
+            "select max(peak_memory_gb) from ops.batch_runs join ops.batch_tasks using (task_id) where pool = 'general'"
+        ).value()
+    )
+    large = max(n for n in range(1, 33) if n * memory.mean() + 4 * memory.std() * n**0.5 + 3 * small_gb <= room)
+    work = {
+        pool: sum(t["rows"] / 1000 * t["s_per_krow"] for t in tasks if t["pool"] == pool)
+        for pool in ("general", "memory")
+    }
+    truth = lab.once("truth", lambda: _truth(lab))
+    usual = {t: (m["service_p50_s"] or 7200.0) / 60 for t, m in truth.items()}
+    return {
+        "slots": {"memory": large, "general": max(1, math.ceil(work["general"] * large / work["memory"]))},
+        "timeout_minutes": {t: 4.5 * minutes for t, minutes in usual.items()},
+        "priority": {"train": 0.0, "join": 1.0, "aggregate": 2.0, "export": 3.0},
+    }
+
+
+def _today(lab: Lab) -> dict[str, dict[str, float]]:
+    slots = {p: int(n) for p, n in lab.world.sql("select pool, slots from ops.batch_pools")}
+    timeout = dict(lab.world.sql("select task_id, timeout_minutes::double from ops.batch_tasks").rows)
+    return {
+        "slots": slots,
+        "timeout_minutes": timeout,
+        "priority": dict.fromkeys(("train", "join", "aggregate", "export"), 0.0),
+    }
+
+
+def _weeks(lab: Lab) -> dict[str, dict[str, Any]]:
+    """Four weeks of nights under yours, the reference and today's parameters."""
+
+    def make() -> dict[str, dict[str, Any]]:
+        seed = str(int(lab.rng("nights").integers(2**62)))
+        policies = {"yours": _policy(lab), "reference": _best(lab), "today": _today(lab)}
+        return lab.judge("workshop.sim.node:judge_parameters", _tasks(lab), seed, policies, NIGHTS)
+
+    return lab.once("weeks", make)
+
+
+def _end_h(result: Mapping[str, Any]) -> float:
+    return sum(result["ends_h"]) / len(result["ends_h"])
+
+
+def _said(weeks: Mapping[str, Mapping[str, Any]]) -> Evidence:
+    lines = [
+        ("runs that did not hang", [w["healthy"] for w in weeks.values()]),
+        ("of them killed", [w["false"] for w in weeks.values()]),
+        ("out of memory", [w["out_of_memory"] for w in weeks.values()]),
+        ("most memory in use, GB", [round(w["peak_gb"]) for w in weeks.values()]),
+        ("slot-hours under runs that hung", [round(w["hung_slot_h"], 1) for w in weeks.values()]),
+        ("mean end of the night, h after midnight", [round(_end_h(w), 2) for w in weeks.values()]),
+    ]
+    return Evidence("four weeks", Table.of(["", *weeks], [(words, *values) for words, values in lines]))
+
+
+@check("b", "hardly anything that works is killed", points=1.5)
+def time_outs_spare_work(lab: Lab) -> None:
+    """0.5% of some two thousand runs; failed when a binomial test rejects the promise at 1 in 10,000."""
+    weeks = _weeks(lab)
+    got = weeks["yours"]
+    n, mean = got["healthy"], FALSE_SHARE * got["healthy"]
+    # Normal approximation with continuity correction: n is two thousand.
+    limit = mean + NormalDist().inv_cdf(1 - SIGNIFICANCE) * math.sqrt(mean * (1 - FALSE_SHARE)) + 0.5
+    worst = sorted(got["false_by_task"].items(), key=lambda kv: -kv[1])[:8]
+    minutes = _policy(lab)["timeout_minutes"]
+    expect(
+        got["false"] <= limit,
+        f"In four weeks of the season {got['false']} of {n:,} runs that did not hang are killed by your time-outs "
+        f"({got['false'] / n:.1%}); {FALSE_SHARE:.1%} is promised. Each of them has worked for nothing, and is missing in the "
+        "morning.",
+        evidence=[
+            Evidence(
+                "killed at work",
+                Table.of(["task", "your time-out, min", "runs killed"], [(t, round(minutes[t]), k) for t, k in worst]),
+            ),
+            _said(weeks),
+        ],
+        ask="How many times its median does the slowest of two hundred runs take, and what does the season add?",
+        misconception="one_value"
+        if len(set(minutes.values())) < 6
+        else "mean_2sd"
+        if got["false"] > 4 * limit
+        else "no_margin",
+    )
+
+
+@check("b", "what hangs is killed within five times the usual", points=0.5)
+def time_outs_end_what_hangs(lab: Lab) -> None:
+    """By the time-outs themselves; a task whose median is unknown is free."""
+    minutes = _policy(lab)["timeout_minutes"]
+    truth = lab.once("truth", lambda: _truth(lab))
+    wrong = [
+        (t, round(minutes[t]), round(BOUND * m["service_p50_s"] / 60))
+        for t, m in truth.items()
+        if m["service_p50_s"] is not None and 60 * minutes[t] > 1.005 * BOUND * m["service_p50_s"]
+    ]
+    wrong.sort(key=lambda row: row[2] / row[1])
+    expect(
+        not wrong,
+        f"A run of {wrong[0][0] if wrong else ''} that hangs is killed after {wrong[0][1] if wrong else 0} min; five times its "
+        "usual "
+        f"service time is {wrong[0][2] if wrong else 0} min. {len(wrong)} tasks have more than that: a slot that nobody can use.",
+        evidence=Evidence("time-outs that are too long", Table.of(["task", "yours, min", "at most, min"], wrong[:10])),
+        ask="Is there time in it that the task does not spend working, such as waiting for a slot?",
+        misconception="one_value" if len(set(minutes.values())) < 6 else "queue_in_service",
+    )
+
+
+@check("b", "no run ends out of memory", points=1)
+def memory_is_enough(lab: Lab) -> None:
+    """What may run at once, at its peak, against what the machine has."""
+    weeks = _weeks(lab)
+    got, slots = weeks["yours"], _policy(lab)["slots"]
+    expect(
+        got["out_of_memory"] == 0,
+        f"With {slots['memory']} slots for the memory pool and {slots['general']} for the general one, {got['out_of_memory']} "
+        "runs end "
+        f"out of memory in four weeks: up to {got['peak_gb']:.0f} GB were wanted at once.",
+        evidence=_said(weeks),
+        ask="What do that many joins and trainings need together, beside the small ones?",
+        misconception="cores",
+    )
+
+
+@check("b", "the night ends about as early as it can", points=1.5)
+def nights_end_early(lab: Lab) -> None:
+    """Mean end of the last run that did not hang, against the reference, on the same nights."""
+    weeks = _weeks(lab)
+    got, best = weeks["yours"], weeks["reference"]
+    ends, right = _end_h(got), _end_h(best)
+    slots = _policy(lab)["slots"]
+    few = slots["memory"] < 4 and got["peak_gb"] < 75
+    expect(
+        ends <= (1 + LATER) * right,
+        f"The last run of a night ends {ends:.1f} h after midnight, {right:.1f} h under the reference: {ends / right - 1:.0%} "
+        "later, "
+        f"{LATER:.0%} is allowed. You have {slots['memory']} slots for the memory pool and {slots['general']} for the general "
+        "one; "
+        f"{got['peak_gb']:.0f} of 96 GB were the most in use.",
+        evidence=_said(weeks),
+        ask="Which pool is the last to be done, and what would make it faster: more slots there, or less company?",
+        misconception="too_few" if few else "too_many",
+    )
+
+
+def twelve_weeks_later(lab: Lab) -> Any:
+    """The season, week by week: when the night ends, and who was killed at work."""
+    from workshop.plots import BLUE, RED, plt
+
+    try:
+        mine = _policy(lab)
+    except CheckFailed:
+        lab.begin()
+        raise
+    seed = str(int(lab.rng("season").integers(2**62)))
+    got = lab.judge("workshop.sim.node:judge_parameters", _tasks(lab), seed, {"yours": mine, "today": _today(lab)}, 84)
+    figure, (ends, killed) = plt.subplots(1, 2, figsize=(8.6, 3.2), width_ratios=(3, 1))
+    for name, colour, words in (("today", RED, "as set today"), ("yours", BLUE, "your parameters")):
+        weekly = np.array(got[name]["ends_h"]).reshape(12, 7).mean(axis=1)
+        ends.plot(range(1, 13), weekly, "o-", ms=3, color=colour, label=words)
+        killed.bar(words.split()[-1], got[name]["false"] + got[name]["out_of_memory"], color=colour)
+    earlier = _end_h(got["today"]) - _end_h(got["yours"])
+    ends.set(xlabel="week", ylabel="end of the night, h after midnight", ylim=(0, None))
+    ends.set_title(f"The last run ends {abs(60 * earlier):.0f} min {'earlier' if earlier >= 0 else 'later'}")
+    ends.legend()
+    killed.set_ylabel("runs lost")
+    killed.set_title("Killed at work")
+    plt.close(figure)
+    return figure

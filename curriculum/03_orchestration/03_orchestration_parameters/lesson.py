@@ -1,0 +1,247 @@
+# %% [markdown]
+# # 3.3 Time-outs and concurrency from observed contention
+#
+# *"We doubled the slots and the night ends later. We cut the time-out and lost two reports a week. Who sets these numbers, and
+# from what?"* The owner of the machine on which all heavy jobs of Kestrel run at night has nobody to ask but its own log.
+#
+# Here you see why a mean tells little about a time-out, what a killed run does to a statistic, how waiting explodes near full
+# load, and why more at once can mean less. You take away the query that measures all this, and a parameter file.
+
+# %%
+import numpy as np
+import pandas as pd
+
+from workshop import open_lesson
+from workshop.plots import BLUE, GREEN, GREY, ORANGE, RED, plt, show
+from workshop.sim import mmc_wait
+from workshop.sim.node import judge_parameters
+
+con = open_lesson("3.3")
+
+# %% [markdown]
+# ## Six weeks of nights
+#
+# Seventy-seven jobs of four classes, in two pools, on one machine with 16 cores and 96 GB. Every job has the same time-out.
+
+# %%
+RUNS = con.sql("""
+    select r.*, t.task_class, t.pool,
+      epoch(ended_at - started_at) / 60 as took_min, epoch(started_at - queued_at) / 60 as waited_min,
+      outcome = 'killed' and ended_at - heartbeat_at > interval 2 minute as hung
+    from ops.batch_runs r join ops.batch_tasks t using (task_id) order by started_at, batch_run_id
+""").df()
+RUNS.groupby(["task_class", "pool"]).agg(
+    runs=("took_min", "size"),
+    median_min=("took_min", "median"),
+    mean_min=("took_min", "mean"),
+    p99_min=("took_min", lambda s: s.quantile(0.99)),
+    waited_min=("waited_min", "median"),
+    killed=("outcome", lambda s: (s == "killed").sum()),
+    hung=("hung", "sum"),
+).round(1)
+
+# %% [markdown]
+# The mean is above the median and p99 far above both: durations are **skewed**. Some runs were killed; few of those had *hung*,
+# that is, given no heartbeat for minutes. The others were at work.
+#
+# ## The naive way fails
+#
+# A common rule is the mean plus two standard deviations. For a normal distribution one run in forty takes longer. How many do, by
+# task?
+
+# %%
+done = RUNS[RUNS.outcome == "success"]
+limit = done.groupby("task_id").took_min.agg(lambda s: s.mean() + 2 * s.std())
+over = done.took_min > done.task_id.map(limit)
+worked = RUNS[~RUNS.hung]
+also_killed = worked.outcome != "success"
+print(f"{over.mean():.1%} of the runs that succeeded took longer than mean + 2 sd of their task")
+print(f"{(over.sum() + also_killed.sum()) / len(worked):.1%} with those that were killed at work")
+
+one = "returns.train" if (done.task_id == "returns.train").any() else done[done.task_class == "train"].task_id.iloc[0]
+mine = worked[worked.task_id == one]
+figure, ax = plt.subplots(figsize=(7.2, 2.8))
+ax.hist([mine[mine.outcome == "success"].took_min, mine[mine.outcome != "success"].took_min], bins=24, stacked=True,
+        color=[BLUE, RED], label=["succeeded", "killed at work"])  # fmt: skip
+ax.axvline(limit[one], color="black", lw=1, label="mean + 2 sd of what succeeded")
+ax.set(xlabel="minutes", ylabel="runs")
+ax.set_title(
+    f"{one}: {(mine.outcome != 'success').sum()} of {len(mine)} runs were killed, and nobody knows how long they take"
+)
+ax.legend()
+show(figure, "Histogram of the durations of a training: a skewed body, and a bar of killed runs at the time-out")
+
+# %% [markdown]
+# A killed run is not missing, and it did not take three hours: it would have taken **longer than that**. It is *right-censored*.
+# Dropping it (survivors only) makes the task look fast; counting it as done makes the time-out look like a duration.
+# **Kaplan and Meier** (1958) use what is known: at each duration at which a run ended, the share that goes on is multiplied by
+# 1 - d/n, with n all those that had lasted so long, killed ones included.
+
+
+# %%
+def quantile(took, ended, q):
+    """Kaplan-Meier; None where the curve does not come down so far."""
+    share = 1.0
+    for t in sorted(took[ended].unique()):
+        share *= 1 - (ended & (took == t)).sum() / (took >= t).sum()
+        if share <= 1 - q + 1e-9:
+            return round(t)
+    return None
+
+
+trains = worked[worked.task_class == "train"]
+pd.DataFrame(
+    {
+        task: {
+            "killed at work": int((runs.outcome != "success").sum()),
+            "p50, survivors only": round(runs[runs.outcome == "success"].took_min.median()),
+            "p50, Kaplan-Meier": quantile(runs.took_min, runs.outcome == "success", 0.5),
+            "p95, survivors only": round(runs[runs.outcome == "success"].took_min.quantile(0.95)),
+            "p95, Kaplan-Meier": quantile(runs.took_min, runs.outcome == "success", 0.95),
+        }
+        for task, runs in trains.groupby("task_id")
+    }
+).T
+
+# %% [markdown]
+# Where it says NaN, the honest answer is that nobody knows: too many were killed. Survivors have a tidy number there, and it is
+# the number of the time-out.
+#
+# ## Waiting is not working
+#
+# How long a job waits for a slot depends on how full the pool is, and not evenly. For c slots and random arrivals queueing theory
+# gives the mean wait in multiples of the service time (Erlang C).
+
+# %%
+load = np.linspace(0.05, 0.97, 60)
+figure, ax = plt.subplots(figsize=(7.2, 2.8))
+for slots, colour in ((1, RED), (4, BLUE), (12, GREEN)):
+    ax.plot(100 * load, [mmc_wait(rho * slots, 1.0, slots) for rho in load], color=colour, label=f"{slots} slots")
+ax.set(xlabel="utilisation of the pool, %", ylabel="mean wait, service times", ylim=(0, 6))
+ax.set_title("Up to three quarters full nobody waits; beyond, everybody does")
+ax.legend()
+show(figure, "The hockey stick: waiting time against utilisation for one, four and twelve slots")
+
+night = RUNS[RUNS.started_at.dt.hour < 12]
+span_h = 42 * 9
+waiting = night.groupby("pool").apply(
+    lambda r: pd.Series({"arrivals an hour": len(r) / span_h, "mean wait, h": r.waited_min.mean() / 60}),
+    include_groups=False,
+)
+waiting["waiting on average (Little's law)"] = waiting["arrivals an hour"] * waiting["mean wait, h"]
+waiting.round(2)
+
+# %% [markdown]
+# **Little's law** (arrivals an hour times hours waited = how many wait) needs no assumption at all, and is a check on any
+# dashboard. The memory pool has a crowd in front of it all night, the general pool has none. So, more slots?
+#
+# ## What company costs
+#
+# In the afternoon each job runs once a week with nobody beside it. Seconds per row, against those afternoons:
+
+# %%
+starts, ends = RUNS.started_at.sort_values(), RUNS.ended_at.sort_values()
+RUNS["running"] = starts.searchsorted(RUNS.started_at, side="right") - ends.searchsorted(RUNS.started_at, side="right")
+RUNS["pace"] = RUNS.took_min / RUNS.input_rows
+good = RUNS[RUNS.outcome == "success"]
+alone = good[good.running == 1].groupby("task_id").pace.median()
+good = good.assign(slow=good.pace / good.task_id.map(alone))
+curve = good.groupby("running").slow.agg(["median", "size"])
+curve = curve[curve["size"] >= 20]
+figure, ax = plt.subplots(figsize=(7.2, 2.8))
+ax.plot(curve.index, curve["median"], "o-", color=ORANGE)
+ax.axhline(1, color=GREY, lw=0.8)
+ax.set(xlabel="runs under way at the start, itself included", ylabel="times as long as alone", ylim=(0, None))
+ax.set_title(f"Alone 1, in company of {curve.index[-1]} {curve['median'].iloc[-1]:.1f} times as long")
+show(figure, "Slow-down against the number of runs under way: flat up to five, then rising steeply")
+
+# %% [markdown]
+# Up to five nobody notices; then disks and cores are shared, and everybody pays. A pool limit protects the others.
+#
+# ## Predict
+#
+# The machine has 16 cores. Today the pools have 12 and 4 slots. When does the last job end, if
+#
+# 1. the memory pool gets 8 slots, so that its crowd is gone;
+# 2. the general pool is cut from 12 to 3;
+# 3. both get 8: as many as cores?
+#
+# <details><summary>Answer</summary>
+#
+# The second ends the night earliest without losing a run. The general jobs need no twelve slots to be done by morning, and with
+# twelve of them beside it each join takes twice as long. The first and the third want more memory than there is: runs die, and a
+# night that ends early because its jobs have died is no success. The runs below show it.
+# </details>
+
+# %%
+TASKS = (
+    con.sql("""
+    select t.task_id, t.task_class, t.pool, t.due_minute, median(r.input_rows) as rows,
+      1000 * median(epoch(r.ended_at - r.started_at) / r.input_rows)
+        filter (r.outcome = 'success' and hour(r.started_at) between 12 and 21) as s_per_krow,
+      stddev(ln(r.input_rows)) as day_sigma, median(r.peak_memory_gb) as memory_gb
+    from ops.batch_tasks t join ops.batch_runs r using (task_id) group by all order by t.task_id
+""")
+    .df()
+    .to_dict("records")
+)
+patient = {t["task_id"]: 1440.0 for t in TASKS}
+alike = dict.fromkeys(("train", "join", "aggregate", "export"), 0)
+CHOICES = {"today: 12 and 4": (12, 4), "12 and 8": (12, 8), "3 and 4": (3, 4), "8 and 8": (8, 8), "3 and 3": (3, 3)}
+nights = judge_parameters(
+    TASKS,
+    "lesson",
+    {
+        name: {"slots": {"general": g, "memory": m}, "timeout_minutes": patient, "priority": alike}
+        for name, (g, m) in CHOICES.items()
+    },
+)
+pd.DataFrame(
+    {
+        name: {
+            "ends, h after midnight": round(np.mean(n["ends_h"]), 1),
+            "most memory, GB": round(n["peak_gb"]),
+            "runs out of memory": n["out_of_memory"],
+        }
+        for name, n in nights.items()
+    }
+).T
+
+# %% [markdown]
+# Concurrency is not the number of cores. It is the smaller of two numbers: what fits into memory (with peaks that seldom fall
+# together, so neither the mean nor the sum of all maxima), and what the others bear. The pool that decides when the night ends
+# gets what fits; the other gets what it needs to be done by then.
+#
+# ## The rule, and where it ends
+#
+# 1. **A time-out is for what hangs.** Per task, from quantiles that know about the killed, a factor above what a healthy run
+#    takes next season, without the time in the queue. A missing heartbeat tells sooner than any time-out.
+# 2. **A pool size** comes from the scarcest thing: memory first, then the knee of the slow-down.
+# 3. **Priority**: the longest first in the pool that decides. It costs nothing and evens out the end.
+#
+# It ends where the mix changes: measure again each quarter, since the numbers hold for these rows on this machine. And quantiles
+# of forty runs say nothing about one run in a thousand.
+#
+# <details><summary><b>In practice</b></summary>
+#
+# - **Airflow 3.3**: `execution_timeout` per task (without queue time), `dagrun_timeout` with it; pools with `pool_slots` for
+#   weight, `priority_weight` and `weight_rule`; `max_active_tasks` per DAG. Lost heartbeats end in
+#   `task_instance_heartbeat_timeout`.
+# - **Dagster 1.13**: concurrency pools on assets and ops, `max_concurrent_runs` and tag limits in the run queue,
+#   `dagster/max_runtime` and `dagster/priority` as run tags.
+# - **Prefect 3.9**: `timeout_seconds`; concurrency limits on work pools, work queues (with a priority) and by tag; global
+#   concurrency limits for everything else.
+# - **Kubernetes, Snowflake**: memory requests do what the pool of large jobs does here; a warehouse has `MAX_CONCURRENCY_LEVEL`
+#   and `STATEMENT_TIMEOUT_IN_SECONDS`, and `STATEMENT_QUEUED_TIMEOUT_IN_SECONDS` apart from it.
+# </details>
+#
+# ## Back to the question
+#
+# Who sets these numbers? The log does. More slots made every job slower; a shorter time-out killed those that were slow because
+# of it. Measured apart, work, waiting, company and hanging each give one number.
+#
+# **You take away** the query and the parameter file. In the lab the query has to be right to the second, and the file has to
+# hold for a season with 1.4 times the rows.
+#
+# Read on: Edward Kaplan and Paul Meier, *Nonparametric Estimation from Incomplete Observations* (1958); Mor Harchol-Balter,
+# *Performance Modeling and Design of Computer Systems* (2013); Neil Gunther, *Guerrilla Capacity Planning* (2007).
