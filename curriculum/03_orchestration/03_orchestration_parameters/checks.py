@@ -479,7 +479,7 @@ def twelve_weeks_later(lab: Lab) -> Any:
     for name, colour, words in (("today", RED, "as set today"), ("yours", BLUE, "your parameters")):
         weekly = np.array(got[name]["ends_h"]).reshape(12, 7).mean(axis=1)
         ends.plot(range(1, 13), weekly, "o-", ms=3, color=colour, label=words)
-        killed.bar(words.split()[-1], got[name]["false"] + got[name]["out_of_memory"], color=colour)
+        killed.bar(name, got[name]["false"] + got[name]["out_of_memory"], color=colour)
     earlier = _end_h(got["today"]) - _end_h(got["yours"])
     ends.set(xlabel="week", ylabel="end of the night, h after midnight", ylim=(0, None))
     ends.set_title(f"The last run ends {abs(60 * earlier):.0f} min {'earlier' if earlier >= 0 else 'later'}")

@@ -116,7 +116,12 @@ pd.DataFrame(
 load = np.linspace(0.05, 0.97, 60)
 figure, ax = plt.subplots(figsize=(7.2, 2.8))
 for slots, colour in ((1, RED), (4, BLUE), (12, GREEN)):
-    ax.plot(100 * load, [mmc_wait(rho * slots, 1.0, slots) for rho in load], color=colour, label=f"{slots} slots")
+    ax.plot(
+        100 * load,
+        [mmc_wait(rho * slots, 1.0, slots) for rho in load],
+        color=colour,
+        label=f"{slots} slot{'s' * (slots > 1)}",
+    )
 ax.set(xlabel="utilisation of the pool, %", ylabel="mean wait, service times", ylim=(0, 6))
 ax.set_title("Up to three quarters full nobody waits; beyond, everybody does")
 ax.legend()
