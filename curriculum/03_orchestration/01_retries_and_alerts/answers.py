@@ -58,7 +58,7 @@ def retry_policy(con):
 # -             "retry_on": worth,
 # +             "retry_on": ["network", "out of memory", "bad input", "permission", "time-out"],
 
-# %% [a] wrong no_jitter fails=cold_start_is_survived says="falls over again"
+# %% [a] wrong no_jitter fails=cold_start_is_survived says="at once"
 # Exponential, and exact.
 # -             "jitter": 1.0,
 # +             "jitter": 0.0,
@@ -172,6 +172,10 @@ RULES = [
     }
     for on in ("gave up", "deadline near")
 ]  # fmt: skip
+
+# %% [b] wrong network_is_the_resource fails=owners_are_paged says="causes that are no outage"
+# Whatever could not be reached is the fault of who runs it, whether it was away or not.
+# -             "resource_away": True,
 
 # %% [b] wrong not_grouped fails=causes_page_once says="had been woken for already"
 # Each event pages.

@@ -52,6 +52,7 @@ MISCONCEPTIONS = {
     "long_timeout": "Until the time-out a hung attempt looks like work. Six hours of patience are longer than most deadlines.",
     "short_timeout": "A time-out below what a healthy run takes kills work that would have been done.",
     "unsafe_write": "is_idempotent says whether running it twice leaves what running it once leaves.",
+    "budget": "A budget protects a resource from too many clients at once. On a quiet month it refuses what would have passed.",
     "no_retry": "Most network errors are gone a minute later. A human who is told of each of them costs sixty dollars.",
     "every_attempt": "An attempt that will be tried again is no symptom. Wait for the last one, or for the deadline.",
     "everybody": "Whoever cannot mend it should not be woken by it. They need to know, which is what a notice is for.",
@@ -68,7 +69,7 @@ COST_SHARE = 0.15
 GIVEN_UP_SHARE = 0.10
 HOPELESS_SHARE = 0.05
 COLLEAGUE = {
-    "max_attempts": 4, "base_s": 60, "factor": 2, "cap_s": 3600, "jitter": 0.0, "timeout_minutes": 240,
+    "max_attempts": 2, "base_s": 300, "factor": 1, "cap_s": 300, "jitter": 0.0, "timeout_minutes": 240,
     "retry_on": list(ERRORS[1:]), "budget_ratio": None,
 }  # fmt: skip
 BOUNDS = {
@@ -277,6 +278,8 @@ def months_cost_little(lab: Lab) -> None:
     }
     timeouts = {r["task_class"]: r["timeout_minutes"] for r in _policy(lab)}
     worst = max(parts, key=parts.__getitem__)
+    if worst in ("too_short", "no_retry") and any(r["budget_ratio"] is not None for r in _policy(lab)):
+        worst = "budget"
     if worst == "too_short" and max(timeouts.values()) > 300:
         worst = "long_timeout"
     if (
@@ -292,6 +295,7 @@ def months_cost_little(lab: Lab) -> None:
         "difference is "
         + {
             "too_short": "runs that are late because the scheduler gave up, or gave up late.",
+            "budget": "runs for which the retry budget of their class had nothing left.",
             "long_timeout": "hung attempts that nobody killed.",
             "short_timeout": "attempts that were killed while they worked.",
             "unsafe_write": "rows that were written twice.",
@@ -328,13 +332,18 @@ def unsafe_writes_stop(lab: Lab) -> None:
     months = _months(lab)
     again = [r for r in _policy(lab) if not r["is_idempotent"] and r["max_attempts"] > 1 and r["retry_on"]]
     writes = sum(b["second_writes"] for b in months["yours"])
+    written = any(set(r["retry_on"]) & {"network", "time-out", "out of memory"} for r in again)
     expect(
         not again,
         f"Your rows let the scheduler try {', '.join(sorted(r['task_class'] for r in again))} again where the task is not "
-        "idempotent: "
-        f"in ten months {writes:.0f} tasks may have written twice. A partner who gets the same file twice pays twice.",
+        "idempotent. "
+        + (
+            f"In ten months {writes:.0f} tasks may have written twice. A partner who gets the same file twice pays twice."
+            if written
+            else "It is not to be tried again whatever the error: an error class tells what was reported, not what was written."
+        ),
         evidence=_bill(months),
-        ask="What does a time-out or a lost connection tell about whether the first write arrived?",
+        ask="What does an error tell about whether the first write arrived?",
         misconception="unsafe_write",
     )
 
@@ -372,20 +381,20 @@ def cold_start_is_survived(lab: Lab) -> None:
     )
     waits = [min(row["cap_s"], row["base_s"] * row["factor"] ** k) for k in range(row["max_attempts"] - 1)]
     waited = sum(w * (1 - row["jitter"] / 2) for w in waits) / 60
-    together = max(np.bincount((np.array(nights[0]["attempts_s"]) // 60).astype(int)[1:], minlength=1))
-    jitterless = row["jitter"] < 0.3 and waited > 35
+    minutes = (np.array(nights[0]["attempts_s"]) // 60).astype(int)
+    together = int(np.bincount(minutes[minutes >= 25], minlength=1).max())
+    storm = together > 40
     expect(
         False,
         f"On the worst night {given_up:.0f} of {n} tasks are given up with your row for idempotent load tasks. Their waits add "
-        "up to "
-        f"{waited:.0f} min on average; the warehouse is back after 25, and falls over again at more than forty attempts a "
-        "minute: "
-        f"yours come up to {together} at once.",
+        "up "
+        f"to {waited:.0f} min on average; the warehouse is back after 25. From then on it falls over at more than forty attempts "
+        f"a minute: yours come up to {together} at once.",
         evidence=Evidence("attempts a minute", png=_picture(nights[0], best)),
         ask="When 240 tasks have failed at the same second, when does your policy let them come back?"
-        if jitterless
+        if storm
         else "How long does your policy persist, put beside the twenty-five minutes of the outage?",
-        misconception="no_jitter" if jitterless else "too_short",
+        misconception="no_jitter" if storm else "too_short",
     )
 
 
@@ -429,7 +438,7 @@ CHOICES = {"on": EVENTS, "do": ACTIONS, "to": ADDRESSEES, "group_by": GROUPS}
 LISTS = {"criticality": ("critical", "high", "normal", "low"), "error_class": ERRORS}
 NUMBERS = {"max_minutes_left": (-1e6, 1e6), "group_minutes": (0, 2880)}
 FLAGS = ("notice", "resource_away")
-USUAL = {"do": "quiet", "to": "dag team", "group_by": "none", "group_minutes": 0, "notice": False}
+USUAL = {"to": "dag team", "group_by": "none", "group_minutes": 0, "notice": False}
 
 
 def _rule(number: int, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -437,8 +446,7 @@ def _rule(number: int, given: Mapping[str, Any]) -> dict[str, Any]:
     unknown = [str(k) for k in given if k not in known]
     expect(not unknown, f"Rule {number} has {', '.join(unknown)[:80]}; a rule says {', '.join(sorted(known))}.")
     rule = {**USUAL, **{k: v for k, v in given.items() if v is not None}}
-    needed = ("on",) if rule["do"] == "quiet" else ("on", "do", "to", "group_by", "group_minutes", "notice")
-    missing = [k for k in needed if k not in given]
+    missing = [k for k in ("on", "do") if k not in given]
     expect(not missing, f"Rule {number} does not say {', '.join(missing)}.")
     for name, choices in CHOICES.items():
         expect(
@@ -513,7 +521,9 @@ def causes_are_found(lab: Lab) -> None:
         "before "
         f"the first of these runs was due. {PROMISES['recall']:.0%} is asked for.",
         evidence=_said(got),
-        ask="Take a run of a normal DAG whose task gave up: which of your rules fits?",
+        ask="Take a run of a normal DAG whose task gave up: which of your rules fits?"
+        if any(r["on"] == "deadline near" and r["do"] == "page" for r in _rules(lab))
+        else "What makes a run late although nothing ever gave up?",
         misconception="only_critical",
     )
 
@@ -529,7 +539,7 @@ def pages_are_worth_it(lab: Lab) -> None:
     low = got["low"] / got["pages"]
     expect(
         precision >= PROMISES["precision"] or precision + low >= PROMISES["precision"],
-        f"Your rules send {got['pages']:.0f} pages in ten months; {got['actionable']:.0f} of them ({precision:.0%}) are about "
+        f"Your rules send {got['pages']:.0f} pages in ten months; {got['actionable']:.0f} of them ({precision:.1%}) are about "
         f"something that would have made a run late which matters. {PROMISES['precision']:.0%} is asked for: who is woken for "
         "nothing twice a week does not get up the third time.",
         evidence=_said(got),
@@ -557,7 +567,8 @@ def causes_page_once(lab: Lab) -> None:
         "for already; "
         f"{PROMISES['repeated']:.0%} is allowed.",
         evidence=_said(got),
-        ask="What do the pages of one outage have in common, and for how long does it go on?",
+        ask="Hours can pass between a task that gives up and its run's deadline, and an outage goes on for an hour: for how long "
+        "do your groups remember?",
         misconception="not_grouped",
     )
 

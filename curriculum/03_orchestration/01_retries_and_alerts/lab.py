@@ -1,9 +1,9 @@
 # %% [markdown]
-# # Lab 3.1: retries and alerts for workflows that wait for each other
+# # Lab 3.1: Retries and alert thresholds for interdependent workflows
 #
-# Kestrel's daily reports wait for a hundred DAGs of two dozen teams. Whatever fails is tried again three times, five minutes
-# apart, and every failed attempt pages everybody who waits for it. You set how things are tried again (task a), and who is woken
-# by what (task b). Two tasks, about 35 minutes. Lesson 3.1 has the background.
+# Kestrel's daily reports wait for a hundred DAGs of two dozen teams. Whatever fails is tried again, most of it
+# twice, five minutes apart, and every failed attempt pages everybody who waits for it. You set how things are tried again (task
+# a), and who is woken by what (task b). Two tasks, about 35 minutes. Lesson 3.1 has the background.
 #
 # You change the two cells that begin with `# Task`; what you need besides goes into the same cells. When your work is graded,
 # it runs on another world: other DAGs, other faults, other outages. Read them from the tables.
@@ -23,8 +23,9 @@ lab = open_lab("3.1", world=WORLD, scale=SCALE)
 # | --- | --- |
 # | `ops.task_resources` | the tasks that this lab is about, and the resource that each depends on |
 # | `ops.tasks`, `ops.dags` | their class, whether they are idempotent; owner, criticality, `deadline_minutes` |
+# | `ops.task_deps` | what waits for what |
 # | `ops.failed_attempts` | thirteen weeks of attempts that failed: error class, who tried again, what came of it |
-# | `ops.outages` | when resources were away |
+# | `ops.resources`, `ops.outages` | what tasks depend on and which team runs it; when it was away |
 # | `ops.task_runs` | four weeks of runs, for how long tasks take (`attempts = 1` and `outcome = 'success'`) |
 # | `ops.alerts` | who was paged |
 #
@@ -50,8 +51,11 @@ lab.con.sql("""
 # * `jitter`, 0 to 1: the share of that wait that is drawn at random. 0: exactly that long; 1: anything from 0 to that long;
 # * `timeout_minutes`: an attempt is killed after that, with the error `time-out`, 1 to 1,440;
 # * `retry_on`: list of error classes that are worth another attempt;
-# * `budget_ratio`: retries that the class may make for each first attempt of its tasks, 0 to 1, with a reserve of ten on top;
-#   null: as many as come. Both rows of a class have the same.
+# * `budget_ratio`, 0 to 1: a budget that all tasks of the class share. It begins with ten retries and holds no more; each first
+#   attempt adds `budget_ratio`, each retry takes one; with less than one left nothing is tried again. Null: no budget. Both rows
+#   of a class have the same.
+#
+# Numbers need not be whole, but for `max_attempts`.
 #
 # A DAG's deadline is `deadline_minutes` after its scheduled time. A task whose upstream in its own DAG was given up does not run.
 # When the scheduler gives up, a human is told: somebody is paged if the DAG is critical or high (60 USD; half an hour until it
@@ -65,10 +69,10 @@ lab.con.sql("""
 #
 # **Judged** (6 points), on ten drawn months of these DAGs, the same for every policy: what yours costs is at most 15% of the
 # way from the best that one can know from these tables to today's (2). Late runs, wasted slot-hours, and pages are each no
-# more than today (1). A task that is not idempotent is never tried again by the scheduler (1). At most 5% of retries
-# follow an error that only a human mends (0.5). And **the worst night** (1.5), with your row for idempotent `load` tasks: at two
-# o'clock 240 of them find the warehouse gone; it is back at 02:25, bears forty attempts a minute for two hours, and is gone
-# for another ten minutes whenever there is one more. At most 10% of the tasks are given up.
+# more than today (1). A task that is not idempotent is never tried again by the scheduler, whatever the error (1). At most 5% of
+# retries follow an error that only a human mends (0.5). And **the worst night** (1.5), with your row for idempotent `load` tasks,
+# without a budget: at two o'clock 240 of them find the warehouse gone; it is back at 02:25, bears forty attempts a minute for two
+# hours, and is gone for another ten minutes whenever there is one more. At most 10% of the tasks are given up.
 
 
 # %% tags=["task-a"]
@@ -141,18 +145,20 @@ lab.check("a")
 # * `max_minutes_left`: it fits when the run's deadline is no further away than that. Left out: any;
 # * `resource_away`: `True` fits when the status page of the task's resource says that it is away or came back within the hour (it
 #   says so five minutes after an outage began), `False` when it does not. Left out: any;
-# * `do`: `"page"`, `"ticket"` or `"quiet"`. A quiet rule needs nothing below;
+# * `do`: `"page"`, `"ticket"` or `"quiet"`;
 # * `to`: `"dag team"` (owner of the event's DAG), `"resource team"` (who runs the task's resource, see `ops.resources`; where a
-#   task has none, as `"dag team"`) or `"everybody"` (all teams along the way);
+#   task has none, as `"dag team"`) or `"everybody"` (all teams along the way). Left out:
+#   `"dag team"`;
 # * `group_by`: `"task run"`, `"dag run"`, `"resource"` or `"none"`; `group_minutes`, 0 to 2,880: what has been sent for is not
 #   sent for again by the same or a lesser action, neither for its group nor for the same task run, until nothing has been heard
-#   of it for so long;
-# * `notice`: `True`: teams whose runs wait for it get a message that wakes nobody.
+#   of it for so long. Left out: each event is sent for;
+# * `notice`: `True`: teams whose runs wait for it get a message that wakes nobody. Left out: `False`.
 #
-# The months are run with a colleague's retries: four attempts, one, two and four minutes apart, all errors. **Nobody repairs
-# anything in them**: what is late then, and why, is what a page can be about. A *cause* is the outage of a resource, or one
-# task run that failed for a reason of its own. It matters if it makes a run of a critical, high or normal DAG late; nobody is
-# woken for a low one. A cause belongs to the team of the resource (an outage), else to the owner of the DAG whose task failed.
+# Only `on` and `do` are needed. The months are run with a colleague's retries: two attempts, five minutes apart, all errors.
+# **Nobody repairs anything in them**: what is late then, and why, is what a page can be about. A *cause* is the outage of a
+# resource, or one task run that failed for a reason of its own. It matters if it makes a run of a critical, high or normal DAG
+# late; nobody is woken for a low one. A cause belongs to the team of the resource (an outage), else to the owner of the DAG whose
+# task failed.
 #
 # **Judged** (4 points), over ten drawn months: at least 95% of the causes that matter are paged for before the first of their
 # runs is due (1). At least 80% of all pages are about such a cause, and at most 3% about nothing but a low DAG (1). At most 12%

@@ -1,5 +1,5 @@
 # %% [markdown]
-# # 3.1 Retries and alerts for workflows that wait for each other
+# # 3.1 Retries and alert thresholds for interdependent workflows
 #
 # *"Last quarter we paged people almost two thousand times, and on Monday the revenue report was late again. Do we retry too
 # little, or alert too much?"* The head of the data platform at Kestrel suspects both.
@@ -20,8 +20,8 @@ con = open_lesson("3.1")
 # %% [markdown]
 # ## A quarter of failures
 #
-# The daily reports wait for about a hundred DAGs. This is what failed in them in thirteen weeks. A scheduler tries again three
-# times, five minutes apart, whatever the error.
+# The daily reports wait for about a hundred DAGs. This is what failed in them in thirteen weeks. Most tasks have three attempts,
+# five minutes apart, whatever the error.
 
 # %%
 con.sql("""
@@ -122,9 +122,9 @@ show(
 )
 
 # %% [markdown]
-# With spikes the warehouse is knocked over by its own clients, long after the cause is gone: a *metastable* failure. Jitter costs
-# half of the waiting time and nothing else. Where clients are too many even for that, a **retry budget** (say one retry for
-# ten first attempts) puts a lid on the whole: each task alone is polite, and only the sum hurts.
+# With spikes the warehouse is knocked over by its own clients, long after the cause is gone: a *metastable* failure. Jitter
+# halves how long one persists on average, and costs nothing else. Where clients are too many even for that, a **retry budget**
+# (say one retry for ten first attempts) puts a lid on the whole: each task alone is polite, and only the sum hurts.
 #
 # ## What must not be tried again
 #
@@ -202,8 +202,8 @@ con.sql("""
 # ## The rule, and where it ends
 #
 # 1. **Classify first.** Try again what another attempt has mended before, and nothing else.
-# 2. **Persist for as long as an outage lasts**, doubling from a minute, every wait drawn. Stop well before the deadline, or the
-#    page comes when it is too late to help.
+# 2. **Persist for as long as an outage lasts**, doubling from a minute, every wait drawn. Where the deadline is shorter
+#    than that, the page comes from the deadline and not from the last attempt.
 # 3. **A time-out** far above the longest healthy run and far below the deadline: what hangs has to be noticed too.
 # 4. **Page for symptoms, grouped by cause, to its owner.** Notices to those who wait. A ticket for what costs
 #    less than a night's sleep.

@@ -97,7 +97,7 @@ def parameters(con):
     """).fetchall()
     return {
         "pools": {"memory": 4, "general": 3},
-        "timeouts": {task: min(1440, 4.7 * minutes) for task, minutes in usual},
+        "timeouts": {task: min(1440, 4.2 * minutes) for task, minutes in usual},
         "priorities": {"train": 1, "join": 2, "aggregate": 3, "export": 3},
     }
 

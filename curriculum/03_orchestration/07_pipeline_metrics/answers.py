@@ -69,7 +69,7 @@ def instrument(meter):
 # -                 rows.add(event["rows"], labels)
 # +                 rows.add(event["rows"], {"stream": event["stream"]})
 
-# %% [a] wrong gauge_for_failures fails=instruments_as_agreed says="is a gauge"
+# %% [a] wrong gauge_for_failures fails=instruments_as_agreed says="is of the kind gauge"
 # "The number of failures is a value, and a gauge shows a value."
 # -     failures = meter.create_counter("kestrel.stage.failures", unit="{attempt}")
 # +     failures, seen = meter.create_gauge("kestrel.stage.failures", unit="{attempt}"), {}
@@ -78,7 +78,7 @@ def instrument(meter):
 # +                 seen[one] = seen.get(one, 0) + 1
 # +                 failures.set(seen[one], labels | {"error.type": event["error_type"]})
 
-# %% [a] wrong counter_for_waiting fails=instruments_as_agreed says="is a counter, agreed is a up-down-counter"
+# %% [a] wrong counter_for_waiting fails=instruments_as_agreed says="is of the kind counter, agreed is up-down counter"
 # A counter that is only ever counted up: batches that were ever handed over.
 # -     waiting = meter.create_up_down_counter("kestrel.handoff.waiting", unit="{batch}")
 # +     waiting = meter.create_counter("kestrel.handoff.waiting", unit="{batch}")
@@ -147,6 +147,15 @@ def instrument(meter):
 # +             work.record(took_s, labels)
 # +             rows.add(event["rows"], labels)
 # +             if event["outcome"] != "success":
+
+# %% [a] wrong runs_mixed_up fails=values_are_right says="series of this instrument differ"
+# What is under way is remembered by stage or handoff alone: a backfill and a night are taken for one.
+# -         key, what = (event["run_id"], of), event["event"]
+# +         key, what = of, event["event"]
+# -                 wait.record(event["at_s"] - since.pop(key), labels)
+# +                 wait.record(event["at_s"] - since.pop(key, event["at_s"]), labels)
+# -             took_s = event["at_s"] - since.pop(key)
+# +             took_s = event["at_s"] - since.pop(key, event["at_s"])
 
 # %% [a] wrong never_down fails=values_are_right says="goes up when a batch is handed over and down"
 # What is taken is forgotten.

@@ -1,7 +1,7 @@
 # %% [markdown]
 # # 3.7 Metrics that show the slow handoff
 #
-# *"Every team tells me that its step takes twenty minutes. There are eleven steps, and my report is there at nine. Where is the
+# *"Every team tells me that its step takes twenty minutes. There are a dozen steps, and my report is there at nine. Where is the
 # rest of the night?"* The owner of one of Kestrel's reports asks what no dashboard of a single team can answer.
 #
 # Here you draw one report's night as a timeline, see that most of it is nobody's work, predict which handoff is worth an hour of
@@ -111,8 +111,8 @@ for stream, stage, takes in LONGEST:
     print(f"{stage} takes {takes:.0f} min; at half of that the report is {gain:.1f} min earlier")
 
 # %% [markdown]
-# Where the stage is not on the path that decides, or a timer behind it waits anyway, halving it brings nothing at all. Not work
-# but *slack* decides, and no team sees its own slack.
+# For one or two reports it pays; for most of them halving the longest work brings nothing at all, because the stage is not on the
+# path that decides, or a timer behind it waits anyway. Not work but *slack* decides, and no team sees its own slack.
 #
 # ## Predict
 #
@@ -165,8 +165,8 @@ show(figure, "Bars by handoff: the longest waits bring nothing, one in the middl
 #
 # The nights above were in a table. On a platform they have to be measured, by thirty teams in the same way. **OpenTelemetry** has
 # four kinds of instruments that matter here. A *counter* adds up (failures, rows). An *up-down counter* adds and takes away (what
-# is handed over and not yet taken). A *histogram* keeps a distribution in buckets (durations). A *gauge* keeps the last
-# value only: of ten failures between two exports it shows one.
+# is handed over and not yet taken). A *histogram* keeps a distribution in buckets (durations). A *gauge* keeps the value
+# that was set last: who sets 1 at each failure has 1 after ten.
 #
 # An **attribute** makes a series of each of its values, for each instrument, and series are what metrics cost. A month of one
 # stream, metered three ways:
@@ -257,7 +257,7 @@ print("geometric bounds:", p95_bucket([60 * 1.7**k for k in range(14)]))
 #
 # ## Back to the question
 #
-# Where is the rest of the night? Between the teams. Eleven steps of twenty minutes are a few hours of work; the other hours are
+# Where is the rest of the night? Between the teams. A dozen steps of twenty minutes are a few hours of work; the other hours are
 # timers, transfers and approvals, most of which cost nothing, and one or two of which cost all of it. A replay tells which.
 #
 # **You take away** the table of instruments, tested, and the ranking of all six streams. In the lab the first goes through
