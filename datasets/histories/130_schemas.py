@@ -567,7 +567,8 @@ def _plant(frame: pd.DataFrame, terms: _Terms, rng: np.random.Generator) -> tupl
                 more.append({**again, "no": 1})
             plants.append((batch, kind, element, is_decoy))
     frame = pd.concat(
-        [frame, pd.DataFrame(more).astype({"customer_id": "Int64", "item_count": "Int64"})], ignore_index=True
+        [frame, pd.DataFrame(more, columns=frame.columns).astype({"customer_id": "Int64", "item_count": "Int64"})],
+        ignore_index=True,
     )
     return frame, pd.DataFrame(plants, columns=["batch_id", "kind", "element", "is_decoy"])
 
