@@ -4,18 +4,21 @@
 #   make test    set up and run all tests
 #   make grade   grade a folder: make grade SUBMISSIONS=folder OUT=book.duckdb (without SUBMISSIONS: a sample cohort)
 #   make build   build modules/, labs/, solutions/ and what else is generated from curriculum/ (what changed)
+#   make contract   every topic's contract, whole, on five seeds: an hour or so (make contract TOPICS="3.1 3.2" SEEDS=20)
 #   make bench   measure, and print ratios (make bench BENCH="overhead memory" for parts of it)
 #   make lock    compile requirements*.txt anew from pyproject.toml
 
 VENV := .venv
 BIN := $(VENV)/bin
 OUT ?= graded/book.duckdb
+SEEDS ?= 5
+TOPICS ?= $(shell $(BIN)/python -c "from workshop.topics import syllabus; print(*(t.id for t in syllabus().topics if t.exists))")
 LAB_ARGS ?=
 
 # A run without bytecode files pays two to four times as much for every import.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: lab test grade build bench lock setup
+.PHONY: lab test contract grade build bench lock setup
 .DELETE_ON_ERROR:
 
 setup: $(VENV)/installed
@@ -34,6 +37,12 @@ test: $(VENV)/installed-tests
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/python -m pytest -n 2 --dist worksteal $(TEST_ARGS)
+
+contract: $(VENV)/installed-tests
+	@for topic in $(TOPICS); do \
+	  echo "Topic $$topic"; $(BIN)/python -m grader.contract $$topic --seeds $(SEEDS) --jobs 2 || failed="$$failed $$topic"; \
+	done; \
+	[ -z "$$failed" ] || { echo "The contract does not hold for$$failed"; exit 1; }
 
 grade: setup
 	@bash .ci/setup.sh sandbox $(VENV)
