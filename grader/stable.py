@@ -22,6 +22,7 @@ from workshop.topics import syllabus
 
 FIRST_USE = (
     "_pytest._argcomplete",
+    "fastavro",
     "pdb",
     *(f"_pytest.{name}" for name in default_plugins),
     *(f"workshop.sim.{m.name}" for m in pkgutil.iter_modules(workshop.sim.__path__)),

@@ -25,6 +25,7 @@ FIRST_USE = (
     "IPython.core.oinspect",
     "IPython.extensions.storemagic",
     "IPython.utils.wildcard",
+    "fastavro",
     "ipykernel.debugger",
     "matplotlib.backends.backend_agg",
     "matplotlib_inline.backend_inline",
@@ -32,6 +33,7 @@ FIRST_USE = (
     "pandas.io.formats.html",
     "pandas.io.formats.string",
     "tornado.platform.asyncio",
+    "workshop.telemetry",
     "zmq.utils.garbage",
     *(f"workshop.sim.{m.name}" for m in pkgutil.iter_modules(workshop.sim.__path__)),
 )

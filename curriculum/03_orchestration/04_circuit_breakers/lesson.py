@@ -326,9 +326,15 @@ show(
 # - **A breaker hides an outage well.** Its changes of state belong on a dashboard, and a long open time is an incident.
 #
 # > **In practice.** *resilience4j* (JVM) has the settings of this lesson by these names; *pybreaker* and *aiobreaker* count
-# > failures in a row; Envoy and Istio do it in the proxy ("outlier detection"). Airflow has no breaker: wrap the hook's call, put
-# > a sensor in reschedule mode or a deferrable operator before the task to defer, raise `AirflowFailException` to fail early
-# > without retries, and give the callers a pool of their own. Dagster and Prefect limit concurrency by key to the same end.
+# > failures in a row; Envoy and Istio do it in the proxy ("outlier detection"). No orchestrator has a breaker; what each has is a
+# > bulkhead, and a way to defer or to fail early.
+# >
+# > - *Airflow 3.3*: a `pool` for the callers of a service; a deferrable operator, or a sensor with `mode="reschedule"`, gives
+# >   the slot back while it waits; `AirflowFailException` fails at once, without the retries that are left.
+# > - *Dagster 1.13*: `pool=` with a limit; `RetryRequested(max_retries=, seconds_to_wait=)` defers,
+# >   `Failure(allow_retries=False)` fails early.
+# > - *Prefect 3.9*: `concurrency("geocoding", occupy=1)` and `rate_limit(...)` on a global concurrency limit; a
+# >   `retry_condition_fn` that returns False fails early.
 #
 # ## Back to the question
 #

@@ -319,8 +319,12 @@ con.sql(f"""
 #
 # - **dbt**: `materialized='incremental'` with `unique_key` merges the last arrival; put the comparison of versions into
 #   the model (deduplicate, and join `{{ this }}`). `insert_overwrite` is the partition overwrite.
-# - **Airflow**: `retries` start the whole task again, so the task must be idempotent. Derive the range from
-#   `data_interval_start`, never from the current time.
+# - **Airflow 3.3**: `retries` start the whole task again, so the task must be idempotent. Derive the range from
+#   `data_interval_start`, never from the current time; `airflow backfill create` with
+#   `--reprocess-behavior completed` runs a range of them again.
+# - **Dagster 1.13**: a partitioned asset is the range; `BackfillPolicy.single_run()` makes one run of many partitions.
+# - **Prefect 3.9**: `transaction(key=...)` skips what has been committed under that key; a task's `cache_policy` decides what
+#   counts as the same work.
 # - **Snowflake, BigQuery, Databricks**: `MERGE ... WHEN MATCHED AND s.version > t.version`. Snowflake streams consumed in
 #   the transaction of the merge; Delta Lake's `replaceWhere` for backfills and `txnAppId` with `txnVersion` against
 #   repeated writes.
