@@ -74,13 +74,14 @@ print("blackouts:", read_night(lab.con, month_end=True)[1]["blackouts"])
 #
 # **`current`** is the plan in force, a list of rows such as you return, or `None`. It keeps all promises, its claims fit into
 # the cluster and follow each other: `earliest` of a job is never before `latest + minutes` of an upstream, and `minutes` is never
-# less than the longest run seen. Teams have built upon it: when `jobs` has changed since (a job came, went, takes
-# longer), no window moves unless it must. Those may move that belong to the team whose jobs changed, or that wait, directly or
-# through others, for a job that changed. All others keep `earliest` and `latest`; and if nothing has changed, everybody does.
+# less than the longest run seen. It may have rows of jobs that went since. Teams have built upon it: when `jobs` has changed
+# (a job came, went, takes longer), no window moves unless it must. Those may move that belong to the team whose jobs changed,
+# or that wait, directly or through others, for a job that changed. All others keep `earliest` and `latest`; and if nothing has
+# changed, everybody does.
 #
 # **Judged** (6 points), on an ordinary night, one at a month's end and one of another cluster, each drawn 20 times:
 #
-# - at most 1% of all runs break a promise (1.5);
+# - at most 0.5% of all runs break a promise (1.5);
 # - claims: owner and slots are the job's; at most 5% of the runs take longer than the claim's `minutes`; at no full minute do the
 #   claims add up to more than the slots there are, where each counts from `earliest` until `latest + minutes` (1);
 # - the peak of a night is the highest share of the slots that is in use at any full minute, whatever you claimed; of 20 draws

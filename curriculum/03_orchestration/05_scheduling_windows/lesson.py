@@ -147,7 +147,7 @@ slack = np.array([last[i] - first[i] for i in order]) / 60
 figure, ax = plt.subplots(figsize=(7.2, 2.4))
 ax.hist(slack, bins=np.arange(0, 16, 0.5), color=BLUE)
 ax.set(xlabel="slack, hours (longest runs seen)", ylabel="jobs")
-ax.set_title(f"Half of the jobs could start at any time within {np.median(slack):.1f} hours")
+ax.set_title(f"Half of the jobs have {np.median(slack):.1f} hours or more to choose from")
 show(figure, "Histogram of slack: a few jobs have little, most have several hours")
 
 # %% [markdown]
