@@ -258,7 +258,7 @@ def bubblewrap(runs: Path) -> list[str]:
         if not _is_below(path, shown) or _is_below(path, covered):
             command += ["--ro-bind", str(path), str(path)]
     for path in _withheld():
-        if _is_below(path, shown):
+        if _is_below(path.resolve(), shown):
             command += ["--tmpfs", str(path)]
     if REPOSITORY != PACKAGES:  # an installed wheel, which carries the topics in the kit's own folder
         command += ["--tmpfs", str(REPOSITORY)]
@@ -286,7 +286,7 @@ def _withheld() -> Iterator[Path]:
     for name in sorted({name for item in syllabus().topics for name in item.withheld}):
         spec = importlib.util.find_spec(name)
         for folder in (spec and spec.submodule_search_locations) or ():
-            yield Path(folder).resolve()
+            yield Path(folder)
 
 
 def inner_environment(matplotlib: str) -> dict[str, str]:

@@ -32,7 +32,7 @@ con.sql("""
       round(100.0 * count(*) filter (retried_by = 'scheduler' and next_outcome = 'success')
         / count(*) filter (retried_by = 'scheduler')) as mended_pct,
       arg_min(error_message, failed_attempt_id) as for_example
-    from ops.failed_attempts group by error_class order by failed_attempts desc
+    from ops.failed_attempts group by error_class order by failed_attempts desc, error_class
 """).df()
 
 # %% [markdown]
@@ -135,7 +135,7 @@ con.sql("""
     select t.task_class, count(*) as tried_again_by_the_scheduler, count(distinct f.dag_id) as dags
     from ops.failed_attempts f join ops.tasks t using (task_id)
     where not t.is_idempotent and f.retried_by = 'scheduler' and f.error_class in ('network', 'time-out', 'out of memory')
-    group by all order by 2 desc
+    group by all order by 2 desc, 1
 """).df()
 
 # %% [markdown]

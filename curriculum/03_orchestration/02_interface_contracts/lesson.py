@@ -23,7 +23,7 @@ con.sql("""
     select compatibility_mode, count(distinct subject) as subjects, count(*) as versions, count(*) filter (version > 1) as changes
     from ops.schema_versions
     group by all
-    order by changes desc
+    order by changes desc, compatibility_mode
 """).df()
 
 # %% [markdown]

@@ -256,7 +256,7 @@ con.sql("""
     join ops.dags d using (dag_id)
     where t.service_name is not null
     group by all
-    order by callers desc
+    order by callers desc, t.service_name
 """).df()
 
 # %% [markdown]

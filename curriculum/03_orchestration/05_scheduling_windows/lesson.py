@@ -37,7 +37,7 @@ con.sql("""
       round(max(epoch(started_at - queued_at)) / 60) as longest_min
     from ops.cluster_job_runs
     group by 1
-    order by jobs desc
+    order by jobs desc, clock_utc
     limit 6
 """).df()
 

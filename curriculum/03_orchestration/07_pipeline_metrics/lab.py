@@ -31,7 +31,7 @@ lab.con.sql("""
     from ops.handoffs h
     join ops.handoff_runs r using (handoff_id)
     where r.run_on = date '2026-06-29' and h.stream_id = 'S1'
-    order by r.taken_at
+    order by r.taken_at, h.handoff_id
 """).df()
 
 # %% [markdown]

@@ -207,7 +207,7 @@ for names in (("stage",), ("stage", "team"), ("stage", "run_id")):
 night = (
     con.sql("""
     select handoff_id as stage, epoch(taken_at - ready_at) as took_s from ops.handoff_runs join ops.handoffs using (handoff_id)
-    where stream_id = 'S1' and kind in ('timer', 'approval') order by 2
+    where stream_id = 'S1' and kind in ('timer', 'approval') order by 2, 1
 """)
     .df()
     .to_dict("records")
