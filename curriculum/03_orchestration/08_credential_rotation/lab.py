@@ -64,16 +64,19 @@ lab = open_lab("3.8", world=WORLD, scale=SCALE)
 # * `leaked(account_id, version, now_s)`: this version is reported as leaked.
 # * `tick(now_s)`: every four hours; whatever is due by now.
 #
+# An *old* version is any that is below the newest and not revoked; there is seldom more than one.
+#
 # A **planned rotation**: issue a version; deliver it when it works; revoke the old one when the log shows that no caller
 # needs it any more. A caller needs the old version if its latest call that was not refused used it, unless its owner has
 # said that it is retired. The old version should be gone `overlap_s` seconds after the new one was issued. If callers still
 # need it then, escalate each of them once, at the first tick from that moment on and not before, and keep the old version
-# until they have moved or are retired.
+# until they have moved or are retired. The bound always comes after the delivery.
 #
 # A **leak**: when `leaked` returns, the version is revoked, and each caller whose latest call that was not refused used that
-# version has been told, nobody else. If it was the newest version, a replacement is issued too, and delivered as soon as it
-# works. A version that was revoked before it was reported needs nothing. A leak may hit an account whose rotation is under
-# way (then it is the old version that leaks); the other version stays.
+# version has been told (before or after the revocation, retired ones too), nobody else. If it was the newest version, a
+# replacement is issued too, and delivered as soon as it works. A version that was revoked before it was reported needs nothing. A
+# leak may hit an account whose rotation is under way (then it is the old version that leaks); the other version stays, and the
+# rotation goes on. Calls that fail because of a leak are not counted.
 #
 # **Crashes**: the machine may die just before or just after any `issue`, `deliver`, `revoke`, `escalate`, `tell` or `put`. Your
 # object is lost, with class attributes and globals; five minutes later a new one is made with the same platform, and the method
@@ -245,13 +248,14 @@ pd.DataFrame(PRICES_USD).T
 # `exposed_day`: a day on which a leaked version of one account can be used. To tell one owner costs 2.
 #
 # `simulate_policy(classes, policy, seed)` is the simulation by which you are judged: eight quarters of rotations, lags and
-# leaks, the same draws for every policy. Its docstring says what it needs. You may call it on your own estimates. The judge
-# runs it on what is true of the world.
+# leaks, the same draws for every policy. `help(simulate_policy)` says what it needs; `seed` is a text. You may call it on your
+# own estimates. The judge runs it on what is true of the world.
 #
 # **Judged** (4 points): no planned rotation cuts off a caller (1); a leaked version is refused within 15 minutes, only the
 # callers of its account lose calls, and they, and nobody else, are told (1); no old version stays valid for more than
-# `overlap_days` + 3 days (0.5); the three classes together cost at most a third of the way from the best policy for each class to
-# the best that is the same for all three (1.5).
+# `overlap_days` + 3 days (0.5); the three classes together cost at most
+# best + (same - best) / 3, where best is the cost of the best policy for each class, and same that of the best policy that is
+# the same for all three (1.5).
 
 
 # %% tags=["task-b"]
