@@ -86,7 +86,7 @@ print("blackouts:", read_night(lab.con, month_end=True)[1]["blackouts"])
 #   claims add up to more than the slots there are, where each counts from `earliest` until `latest + minutes` (1);
 # - the peak of a night is the highest share of the slots that is in use at any full minute, whatever you claimed; of 20 draws
 #   the second highest counts (the 95th percentile). It is at most 1 on each of the three nights, and summed over them at most
-#   1.25 times what a plain levelling heuristic reaches that knows what you know (1.5);
+#   1.4 times what a plain levelling heuristic reaches that knows what you know (1.5);
 # - with a `current` made by us, three calls: nothing changed; one team drops a job and adds another; one job takes much longer.
 #   No window moves that may not, at most 5% of the runs of jobs that changed or wait for one break a promise, and the
 #   claims fit (2). The peak is not judged here: calm goes before flatness.
