@@ -7,7 +7,7 @@ answers.py is py:percent; each cell is one answer to one task, another way than 
 
 An answer stands in for the task's cell; all other cells are the reference's. One that differs from the reference in a few
 lines gives those alone: lines ``# - old`` and ``# + new``, where the old lines (indentation and all) stand in the
-reference once.
+reference once. With ``of=NAME`` before ``fails=`` they are lines of that answer, which stands above.
 
 A wrong answer must fail the check that it names, with those words in its message, and spoil no other task.
 """
@@ -31,7 +31,9 @@ from workshop.lab import Connections, GradedLab
 from workshop.topics import Topic, load_checks
 from workshop.world import WorldFiles, ensure_world, opaque_name
 
-CELL = re.compile(r'^# %% \[([a-z])\] (right|wrong) (\w+)(?: fails=(\w+))?(?: says="([^"]*)")?\s*$')
+CELL = re.compile(
+    r'^# %% \[([a-z])\] (right|wrong) (\w+)(?: of=(\w+))?(?: fails=(?P<fails>\w+))?(?: says="(?P<says>[^"]*)")?\s*$'
+)
 
 
 @dataclass(frozen=True)
@@ -69,8 +71,12 @@ def answers(item: Topic) -> tuple[Answer, ...]:
 
     def close() -> None:
         if head:
-            task, kind, name, fails, says = head.groups()
-            source = _edited(item, task, lines, f"{path}: {name}")
+            task, kind, name, of, fails, says = head.groups()
+            bases = {a.name: a.source for a in found if a.task == task}
+            if of and of not in bases:
+                raise WorkshopError(f"{path}: {name}: no answer {of} to task {task} stands above.")
+            base = bases[of] if of else task_source(item, task, solved=True)
+            source = _edited(base, lines, f"{path}: {name}")
             found.append(Answer(task, kind == "right", name, source, fails, says))
 
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
@@ -79,7 +85,7 @@ def answers(item: Topic) -> tuple[Answer, ...]:
             head, lines = CELL.match(line), []
             if head is None and line.strip() not in {"# %%", "# %% [markdown]"}:
                 raise WorkshopError(f"{path}:{number}: not the head of an answer: {line}")
-            if head and head.group(2) == "wrong" and not (head.group(4) and head.group(5)):
+            if head and head.group(2) == "wrong" and not (head["fails"] and head["says"]):
                 raise WorkshopError(f'{path}:{number}: a wrong answer needs fails=CHECK and says="words".')
         else:
             lines.append(line)
@@ -87,9 +93,9 @@ def answers(item: Topic) -> tuple[Answer, ...]:
     return tuple(found)
 
 
-def _edited(item: Topic, task: str, lines: Sequence[str], where: str) -> str:
-    """The source of an answer: its lines or, where it is given as edits, the reference's cell with them made.
-    Raises WorkshopError on an edit whose old lines do not stand in the reference exactly once."""
+def _edited(base: str, lines: Sequence[str], where: str) -> str:
+    """The source of an answer: its lines or, where it is given as edits, the base with them made.
+    Raises WorkshopError on an edit whose old lines do not stand in the base exactly once."""
     edits: list[tuple[list[str], list[str]]] = []
     for line in lines:
         mark, text = line[:3], line[4:]
@@ -105,18 +111,18 @@ def _edited(item: Topic, task: str, lines: Sequence[str], where: str) -> str:
             edits.append(([], []))  # a comment or an empty line ends an edit
     if not edits:
         return "\n".join(lines).strip() + "\n"
-    reference = task_source(item, task, solved=True).splitlines()
+    made = base.splitlines()
     places = []
     for old, new in edits:
-        at = [i for i in range(len(reference)) if old and reference[i : i + len(old)] == old]
+        at = [i for i in range(len(made)) if old and made[i : i + len(old)] == old]
         if old and len(at) != 1:
             raise WorkshopError(
-                f"{where}: these lines stand in the reference {len(at)} times, not once:\n" + "\n".join(old)
+                f"{where}: these lines stand in what is edited {len(at)} times, not once:\n" + "\n".join(old)
             )
         places += [(i, len(old), new) for i in at]
     for i, length, new in sorted(places, reverse=True):
-        reference[i : i + length] = new
-    return "\n".join(reference) + "\n"
+        made[i : i + length] = new
+    return "\n".join(made) + "\n"
 
 
 def cells_with(item: Topic, replacements: Mapping[str, str], *, solved: bool) -> list[tuple[str, list[str]]]:

@@ -165,6 +165,10 @@ class Stable:
         env.pop("PYTHONDONTWRITEBYTECODE", None)
         self.server = ForkServer(Path(self.address), [], env, PRELOAD, dict(kinds), False)
 
+    def await_ready(self) -> None:
+        """See ForkServer.await_ready."""
+        self.server.await_ready()
+
     def close(self) -> None:
         """Ends it and all running jobs."""
         self.server.close()
@@ -182,20 +186,10 @@ def _ready_stable() -> Stable:
             _stable.pop().close()
         if not _stable:
             try:
-                _stable.append(sandbox.until_started(_new_stable))
+                _stable.append(sandbox.until_started(Stable))
             except WorkshopError as error:
                 raise WorkshopError(f"The grader's own processes could not be started: {error}") from None
         return _stable[0]
-
-
-def _new_stable() -> Stable:
-    made = Stable()
-    try:
-        made.server.await_ready()
-    except BaseException:  # Ctrl-C too
-        made.close()
-        raise
-    return made
 
 
 class _Cores:
@@ -390,7 +384,7 @@ def _lost(job: Job, code: int, tries: int) -> dict[str, Any]:
 
     why = f"was ended by signal {-code}" if code < 0 else f"ended with code {code}"
     text = (
-        f"This could not be graded: the process that graded it {why}, the last time of {tries}. It may have sent more than can "
-        "be taken, or found a defect of the grader; a human should look."
+        f"This could not be graded: the process that graded it {why}, the last time of {tries}. It may have sent more "
+        "than can be taken, or found a defect of the grader; a human should look."
     )
     return refusal(job.topic or None, hashlib.sha256(job.notebook).hexdigest(), Finding("lost", text, "fatal"))

@@ -22,7 +22,7 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import IO, Any, TypeVar
+from typing import IO, Any, Protocol, TypeVar
 
 from grader.forked import Forked, ServerGone
 from grader.inside.isolate import EMPTY, RUNS, WORK, WORLDS
@@ -34,14 +34,14 @@ from workshop.topics import syllabus
 SANDBOX, NONE = "sandbox", "none"
 ISOLATIONS = (SANDBOX, NONE)
 RISK = (
-    "--isolation none: notebooks run as you, with your files, your network and the gradebook within reach. Grade only work of "
-    "people you trust."
+    "--isolation none: notebooks run as you, with your files, your network and the gradebook within reach. Grade only "
+    "work of people you trust."
 )
 WAYS_OUT = (
-    "Ways out: on Debian or Ubuntu, sudo apt-get install bubblewrap; where user namespaces are switched off, an administrator "
-    "allows them (sysctl kernel.unprivileged_userns_clone=1, or an AppArmor profile for bwrap; in a container, "
-    "--security-opt seccomp=unconfined --cap-add SYS_ADMIN); on macOS and Windows, grade in a Linux virtual machine. For work "
-    "of people you trust alone: --isolation none, which protects nothing."
+    "Ways out: on Debian or Ubuntu, sudo apt-get install bubblewrap; where user namespaces are switched off, an "
+    "administrator allows them (sysctl kernel.unprivileged_userns_clone=1, or an AppArmor profile for bwrap; in a "
+    "container, --security-opt seccomp=unconfined --cap-add SYS_ADMIN); on macOS and Windows, grade in a Linux "
+    "virtual machine. For work of people you trust alone: --isolation none, which protects nothing."
 )
 # What labs import; the fork server has it ready.
 PRELOAD = ("grader.inside.kernel", "grader.inside.judge", "workshop.remote", "duckdb", "pandas", "grader.inside.warm")
@@ -54,7 +54,7 @@ START_S = 120
 STARTS = 3
 ENDS_S = 1.0  # within which a server's end is known after its connections were closed
 KILLED = (-signal.SIGKILL, 128 + signal.SIGKILL)  # the latter is what bubblewrap makes of the former
-Started = TypeVar("Started")
+Started = TypeVar("Started", bound="Starting")
 SERVE = """
 import sys
 sys.modules.setdefault("rfc3987_syntax", None)
@@ -322,28 +322,36 @@ def _fonts() -> Path:
     return found[-1]
 
 
+class Starting(Protocol):
+    """Something that takes a while to start."""
+
+    def await_ready(self) -> None:
+        """See ForkServer.await_ready."""
+
+    def close(self) -> None:
+        """Ends it."""
+
+
 def until_started(make: Callable[[], Started]) -> Started:
-    """What ``make`` makes; again when a fork server was killed while it started, which is nobody's fault. Raises what the
-    last of STARTS tries raised."""
-    for _ in range(STARTS - 1):
-        with contextlib.suppress(KilledAtStartError):
-            return make()
-    return make()
+    """What ``make`` makes, when it is ready; made again when it was killed while it started, which is nobody's fault. Raises
+    what the last of STARTS tries raised."""
+    left = STARTS
+    while True:
+        left -= 1
+        made = make()
+        try:
+            made.await_ready()
+        except BaseException as error:  # Ctrl-C too
+            made.close()
+            if not (left and isinstance(error, KilledAtStartError)):
+                raise
+        else:
+            return made
 
 
 def private(isolation: str, extra: tuple[str, ...] = ()) -> Sandbox:
     """A sandbox that is ready, and the caller's alone."""
-
-    def make() -> Sandbox:
-        made = Sandbox(isolation, extra)
-        try:
-            made.await_ready()
-        except BaseException:  # Ctrl-C too
-            made.close()
-            raise
-        return made
-
-    return until_started(make)
+    return until_started(lambda: Sandbox(isolation, extra))
 
 
 # -- the sandboxes of this process -----------------------------------------------------------------------------------------

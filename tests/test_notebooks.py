@@ -2,6 +2,7 @@
 
 import ast
 import re
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -27,7 +28,7 @@ from workshop.authoring import (
 )
 from workshop.errors import WorkshopError
 from workshop.paths import CURRICULUM, REPOSITORY
-from workshop.topics import load_checks, syllabus, topic
+from workshop.topics import Topic, load_checks, syllabus, topic
 from workshop.world import derive_seed, ensure_world, opaque_name
 
 # Fixed here, never used for practice or grading.
@@ -168,6 +169,27 @@ def test_solutions_and_stubs() -> None:
 def test_a_source_that_would_leak_or_break_is_refused(bad: str) -> None:
     with pytest.raises(WorkshopError):
         solve(bad, False)
+
+
+BANK = """# %% [a] right another
+def f(x):
+    return x + x
+# %% [a] wrong thrice of={base} fails=doubles says="thrice"
+# -     return x + x
+# +     return 3 * x
+"""
+
+
+def test_an_answer_may_be_given_as_edits_of_an_earlier_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    item = topic(TOPICS[0])
+    shutil.copy(item.source / "lab.py", tmp_path)
+    monkeypatch.setattr(Topic, "source", tmp_path)
+    (tmp_path / "answers.py").write_text(BANK.format(base="another"), encoding="utf-8")
+    thrice = answers(item)[1]
+    assert (thrice.right, thrice.source) == (False, "def f(x):\n    return 3 * x\n")
+    (tmp_path / "answers.py").write_text(BANK.format(base="other"), encoding="utf-8")
+    with pytest.raises(WorkshopError, match="thrice: no answer other to task a stands above"):
+        answers(item)
 
 
 def test_building_twice_gives_the_same_bytes() -> None:

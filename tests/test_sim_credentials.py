@@ -66,7 +66,11 @@ def test_a_version_works_after_a_while_and_is_refused_once_revoked():
     assert vault.works("SA1", new)
     vault.deliver("SA1", new)
     one.advance(2 * DAY_S)
-    assert one.last_used("SA1") == {"P1/1": 3, "P2/1": 2, "P4/1": 2}  # the stuck one is refused and uses none
+    assert one.last_used("SA1", one.now()) == {
+        "P1/1": 3,
+        "P2/1": 2,
+        "P4/1": 2,
+    }  # the stuck one is refused and uses none
     assert not one.lost_calls()
     vault.revoke("SA1", 2)
     one.advance(3 * DAY_S)
@@ -84,7 +88,7 @@ def test_owners_move_laggards_and_say_who_is_retired():
     assert platform.desk.retired("SA1") == []
     one.advance(3 * DAY_S)
     assert platform.desk.retired("SA1") == ["P4/1"]
-    assert one.last_used("SA1")["P2/1"] == new
+    assert one.last_used("SA1", one.now())["P2/1"] == new
 
 
 @pytest.mark.parametrize(("side", "versions"), [("before", 2), ("after", 3)])

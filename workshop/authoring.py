@@ -289,19 +289,19 @@ def syllabus_table() -> str:
     """The syllabus as a Markdown table; topics that are not written yet are marked."""
     lines = ["| topic | what you learn to do | minutes | open |", "| --- | --- | --- | --- |"]
     for m in syllabus().modules:
-        there = any(t.exists for t in m.topics)
-        title = f"[{m.title}](modules/{m.folder}/README.md)" if there else m.title
+        title = f"[{m.title}](modules/{m.folder}/README.md)" if m.is_begun else m.title
         lines.append(f"| **{m.number}** | **{title}** | | |")
         for t in m.topics:
-            links = "not there yet"
-            if t.exists:
-                links = f"[lesson]({_link(t, 'modules')}) · [lab]({_link(t, 'labs')})"
-            lines.append(f"| {t.id} | {t.title} | {t.lesson_minutes} + {t.lab_minutes} | {links} |")
+            lines.append(f"| {t.id} | {t.title} | {t.lesson_minutes} + {t.lab_minutes} | {_links(t, REPOSITORY)} |")
     return "\n".join(lines)
 
 
-def _link(item: Topic, kind: str, folder: Path = REPOSITORY) -> str:
-    return Path(os.path.relpath(item.notebook(kind), folder)).as_posix()
+def _links(item: Topic, folder: Path) -> str:
+    """Links to lesson and lab, from a page in a folder."""
+    if not item.exists:
+        return "not there yet"
+    lesson, lab = (Path(os.path.relpath(item.notebook(kind), folder)).as_posix() for kind in ("modules", "labs"))
+    return f"[lesson]({lesson}) · [lab]({lab})"
 
 
 def module_readme(module: Module) -> str:
@@ -319,20 +319,17 @@ def module_readme(module: Module) -> str:
     lines += [
         f"You take home: {module.takes_home}.",
         "",
-        f"Lessons take {_hours(lessons)}, labs {_hours(labs)}. The topics stand in their order, and each can be done alone; "
-        "what one builds on is in the last column.",
+        f"Lessons take {_hours(lessons)}, labs {_hours(labs)}. The topics stand in their order, and each can be done "
+        "alone; what one builds on is in the last column.",
         "",
         "| topic | you learn to | what you take home | minutes | open | builds on |",
         "| --- | --- | --- | --- | --- | --- |",
     ]
     for t in module.topics:
-        links = "not there yet"
-        if t.exists:
-            links = f"[lesson]({_link(t, 'modules', folder)}) · [lab]({_link(t, 'labs', folder)})"
         learn = t.objective.strip().rstrip(".")
         lines.append(
-            f"| **{t.id} {t.title}** | {learn[0].lower()}{learn[1:]} | {t.takes_home} | {t.lesson_minutes} + {t.lab_minutes} | "
-            f"{links} | {', '.join(t.prerequisites) or '-'} |"
+            f"| **{t.id} {t.title}** | {learn[0].lower()}{learn[1:]} | {t.takes_home} | {t.lesson_minutes} + "
+            f"{t.lab_minutes} | {_links(t, folder)} | {', '.join(t.prerequisites) or '-'} |"
         )
     return "\n".join(lines) + "\n"
 
@@ -384,8 +381,6 @@ def dictionary() -> str:
 def generated_texts() -> dict[Path, str]:
     """Text files that are generated, by path."""
     pages = {
-        REPOSITORY / "modules" / m.folder / "README.md": module_readme(m)
-        for m in syllabus().modules
-        if any(t.exists for t in m.topics)
+        REPOSITORY / "modules" / m.folder / "README.md": module_readme(m) for m in syllabus().modules if m.is_begun
     }
     return {REPOSITORY / "README.md": readme(), REPOSITORY / "datasets" / "DICTIONARY.md": dictionary(), **pages}

@@ -12,6 +12,7 @@ A check states what is true (trusted side), asks the learner's work for data, an
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -156,11 +157,21 @@ def as_table(value: Any, what: str, columns: Sequence[str]) -> Table:
     missing = [c for c in columns if c.lower() not in names]
     if missing:
         raise CheckFailed(
-            f"{what}: the column{'s' * (len(missing) > 1)} {', '.join(missing)} "
-            f"{'are' if len(missing) > 1 else 'is'} missing; there are {', '.join(map(str, table.columns)) or 'none'}."
+            f"{what}: the column{'s' * (len(missing) > 1)} {', '.join(missing)} {'are' if len(missing) > 1 else 'is'} "
+            f"missing; there are {', '.join(map(str, table.columns)) or 'none'}."
         )
     order = [names[c.lower()] for c in columns]
     return Table.of(columns, [[r[i] for i in order] for r in table.rows])
+
+
+def as_number(value: Any) -> float | None:
+    """The value as a finite float; None where it is no number (True and NaN are none either)."""
+    if isinstance(value, int | float | Decimal) and not isinstance(value, bool):
+        with contextlib.suppress(OverflowError, ValueError):
+            number = float(value)
+            if math.isfinite(number):
+                return number
+    return None
 
 
 def _kind(value: Any) -> str:
@@ -218,8 +229,8 @@ def expect_same_rows(
         mine, theirs = _leftovers(table, want, tolerance)
         if mine or theirs:
             raise CheckFailed(
-                f"{what}: {_count(len(mine), 'row')} only in yours, {_count(len(theirs), 'row')} missing "
-                f"(yours has {len(table)}, expected {len(want)}).",
+                f"{what}: {_count(len(mine), 'row')} only in yours, {_count(len(theirs), 'row')} missing (yours has "
+                f"{len(table)}, expected {len(want)}).",
                 evidence=[
                     e
                     for e in (

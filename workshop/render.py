@@ -143,7 +143,6 @@ def lab_card(item: Topic, world: str, scale: float, points: Mapping[str, float])
 
 def course_map(course: Syllabus, done: Mapping[str, Mapping[str, Any]]) -> Html:
     """The map of topics and capstones: done (all points), tried, open, or not written yet."""
-
     cells, lines, counts = [], [], {"done": 0, "tried": 0, "open": 0, "later": 0}
     words = {"done": "done", "tried": "tried", "open": "open", "later": "not there yet"}
     for m in course.modules:

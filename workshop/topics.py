@@ -91,6 +91,11 @@ class Module:
         """Folder name, such as 03_orchestration."""
         return f"{self.number:02d}_{self.slug}"
 
+    @property
+    def is_begun(self) -> bool:
+        """Whether a topic of it has been written yet."""
+        return any(t.exists for t in self.topics)
+
 
 @dataclass(frozen=True)
 class Syllabus:

@@ -23,6 +23,8 @@ from workshop.world import WorldFiles, derive_seed, ensure_world, opaque_name
 
 CALL_TIMEOUT_S = 20.0
 SMALL_SCALE = 0.002
+KEPT = 40
+_kept: dict[tuple[Any, ...], Any] = {}
 
 
 class Carrier(Protocol):
@@ -184,6 +186,16 @@ class Lab:
         if isinstance(self._once[name], CheckFailed):
             raise self._once[name]
         return self._once[name]
+
+    def kept(self, name: str, make: Callable[[], Any]) -> Any:
+        """What ``make()`` returns, made once for all labs of this topic and world while this process lives: for what the world
+        and the name decide (cases, truth, the reference's result). The oldest of KEPT are forgotten."""
+        key = (self.topic, self._seed, self.world.scale, name)
+        if key not in _kept:
+            while len(_kept) >= KEPT:
+                del _kept[next(iter(_kept))]
+            _kept[key] = make()
+        return _kept[key]
 
     @property
     def con(self) -> ConReference:

@@ -69,8 +69,7 @@ def look_back(
     tasks, plan = platform.tasks, drawn.plan
     done_s, late_s = run.dag_runs(plan)
     deadline_s = 60.0 * tasks.deadline_minutes.to_numpy()[drawn.dag_of]
-    due_s = np.zeros(len(done_s))
-    due_s[plan.dag_run] = plan.scheduled_s
+    due_s = plan.scheduled_s[plan.first_of_dag_run]
     late = late_s > deadline_s
     criticality = tasks.criticality.to_numpy()[drawn.dag_of]
     matters = late & np.isin(criticality, MATTERS)

@@ -313,10 +313,22 @@ class Estate:
         """All calls so far: at_s, caller_id, version, status."""
         return self._log[account_id]
 
-    def last_used(self, account_id: str) -> dict[str, int]:
-        """For each caller in the log, the version of its latest call that was not refused."""
-        since = self.now() - KEPT_S
-        return {c: v for t, c, v, status in self._log[account_id] if status != 401 and t >= since}
+    def last_used(self, account_id: str, at_s: float) -> dict[str, int]:
+        """For each caller in the log as it stood at a time, the version of its latest call that was not refused."""
+        since_s = at_s - KEPT_S
+        return {c: v for t, c, v, status in self._log[account_id] if status != 401 and since_s <= t <= at_s}
+
+    def retired(self, account_id: str, at_s: float) -> list[str]:
+        """Callers whose owners had answered by then that they are retired."""
+        asked = {c: t for t, a, c in reversed(self.escalated) if a == account_id}
+        return sorted(
+            c.caller_id
+            for c in self.callers
+            if c.account_id == account_id
+            and c.caller_id in asked
+            and c.last_s < at_s
+            and asked[c.caller_id] + c.answers_after_s <= at_s
+        )
 
     def lost_calls(self) -> list[dict[str, Any]]:
         """Calls refused that a rotation has cost: not those with a version that was revoked before time 0 or has leaked."""
@@ -464,15 +476,7 @@ class Estate:
         self._reads_from[caller_id] = min(self._reads_from.get(caller_id, float("inf")), self.now() + TOLD_S)
 
     def _retired(self, account_id: Any) -> list[str]:
-        asked = {c: t for t, a, c in reversed(self.escalated) if a == account_id}
-        return sorted(
-            c.caller_id
-            for c in self.callers
-            if c.account_id == account_id
-            and c.last_s < self.now()
-            and c.caller_id in asked
-            and asked[c.caller_id] + c.answers_after_s <= self.now()
-        )
+        return self.retired(account_id, self.now())
 
     def _get(self, key: Any) -> list[Any]:
         return [self.store[str(key)]] if str(key) in self.store else []
@@ -589,8 +593,7 @@ def _run(about: Mapping[str, Any], rule: Mapping[str, Any], draws: _Draws, worth
     weight = about["leaks_per_year"] * YEARS / LEAK_DRAWS * worth
     told = rule["tell"] != "nobody"
     # Who was told reads the new version within the hour; others when they would have anyway, or when somebody looks.
-    down_hours = np.where(told, 1.0, 24 * np.minimum(draws.leak_lag, 3.0)).sum(axis=2)
-    down_hours = np.where(told, draws.callers[:, None] * 1.0, down_hours)
+    down_hours = draws.callers[:, None] if told else 24 * np.minimum(draws.leak_lag, 3.0).sum(axis=2)
     in_class = float(about["accounts"]) * float(about["callers_per_account"])
     messages = {
         "affected": draws.callers[:, None],

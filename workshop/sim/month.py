@@ -49,6 +49,11 @@ class Plan:
     def __len__(self) -> int:
         return len(self.task)
 
+    @property
+    def first_of_dag_run(self) -> np.ndarray:
+        """By run of a DAG, its first task run."""
+        return np.flatnonzero(np.diff(self.dag_run, prepend=-1))
+
 
 def plan_runs(
     tasks: pd.DataFrame,
@@ -242,12 +247,10 @@ class MonthRun:
 
     def dag_runs(self, plan: Plan) -> tuple[np.ndarray, np.ndarray]:
         """By run of a DAG: when it was done (inf: never), and seconds from when it was due."""
-        n = int(plan.dag_run[-1]) + 1 if len(plan) else 0
-        done = np.zeros(n)
+        first = plan.first_of_dag_run
+        done = np.zeros(len(first))
         np.maximum.at(done, plan.dag_run, np.where(self.outcome == SUCCESS, self.ended_s, np.inf))
-        due = np.zeros(n)
-        due[plan.dag_run] = plan.scheduled_s
-        return done, done - due
+        return done, done - plan.scheduled_s[first]
 
 
 def of_tasks(plan: Plan, by_task: np.ndarray | Sequence[float]) -> np.ndarray:

@@ -120,9 +120,7 @@ def draw_days(platform: Platform, seed: bytes | int | str, first_day: np.datetim
     )
     numbers = {pool: k for k, pool in enumerate(platform.slots)}
     pools = Pools(of_tasks(plan, tasks.pool.map(numbers)), list(platform.slots.values()))
-    dag_of = np.zeros(int(plan.dag_run[-1]) + 1, dtype=np.int64)
-    dag_of[plan.dag_run] = plan.task
-    return Drawn(plan, draws, pools, dag_of, repair_s)
+    return Drawn(plan, draws, pools, plan.task[plan.first_of_dag_run], repair_s)
 
 
 def _outages(resources: pd.DataFrame, seed: bytes | int | str, days: int) -> tuple[Outage, ...]:

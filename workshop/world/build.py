@@ -181,6 +181,7 @@ def build_world(
         loader.shutdown(cancel_futures=True)
 
 
+@cache
 def history(subject: str) -> ModuleType:
     """The Python module of a subject, for checks that replay what its world was made with. Trusted side only."""
     return _history(subjects()[subject].path)

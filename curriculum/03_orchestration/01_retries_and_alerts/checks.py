@@ -6,16 +6,13 @@ what this world's tasks and resources are made with (truth.failure_rates, truth.
 
 from __future__ import annotations
 
-import contextlib
 import math
 from collections.abc import Mapping, Sequence
-from decimal import Decimal
 from typing import Any
 
 import numpy as np
 
-from workshop.checks import CheckFailed, Evidence, as_table, check, expect
-from workshop.plots import BLUE, GREY, ORANGE, RED, plt, png
+from workshop.checks import CheckFailed, Evidence, as_number, as_table, check, expect
 from workshop.sim.alerts import ACTIONS, ADDRESSEES, EVENTS, GROUPS
 from workshop.sim.month import ERRORS
 from workshop.table import Table
@@ -25,20 +22,19 @@ SUBJECTS = ("failures",)
 
 HINTS = {
     "a": (
-        "Three questions to `ops.failed_attempts` and `ops.task_runs`: which errors has another attempt ever mended? How long do "
-        "outages last? How long does a task of each class take at the very most?",
-        "The waits between attempts add up: with full jitter to half of them on average. They should outlast the outage you want "
-        "to survive. A time-out protects against what hangs: well above the longest run, well below the deadline.",
-        "The worst night: 240 tasks fail at the same second. If they also come back at the same second, how many of them does "
-        "the "
-        "warehouse bear? And a row for tasks that are not idempotent: one attempt.",
+        "Three questions to `ops.failed_attempts` and `ops.task_runs`: which errors has another attempt ever mended? "
+        "How long do outages last? How long does a task of each class take at the very most?",
+        "The waits between attempts add up: with full jitter to half of them on average. They should outlast the "
+        "outage you want to survive. A time-out protects against what hangs: well above the longest run, well below "
+        "the deadline.",
+        "The worst night: 240 tasks fail at the same second. If they also come back at the same second, how many of "
+        "them does the warehouse bear? And a row for tasks that are not idempotent: one attempt.",
     ),
     "b": (
-        "Nobody has to be woken for an attempt that will be tried again. What is left when the scheduler has given up, and what "
-        "else makes a run late without anything giving up?",
-        "If a resource is away, whose problem is it, and how many pages does it need? Rules are read "
-        "from "
-        "the top: put the particular one first.",
+        "Nobody has to be woken for an attempt that will be tried again. What is left when the scheduler has given "
+        "up, and what else makes a run late without anything giving up?",
+        "If a resource is away, whose problem is it, and how many pages does it need? Rules are read from the top: "
+        "put the particular one first.",
         "Two rules for `gave up` (the resource's team when it is away, else the DAG's team), the same two for "
         "`deadline near`, all grouped for half a day and with a notice; a ticket for what is low.",
     ),
@@ -124,15 +120,6 @@ def _pairs(lab: Lab) -> list[tuple[str, bool]]:
     return sorted({(t["task_class"], bool(t["is_idempotent"])) for t in _tables(lab)["tasks"]})
 
 
-def _number(value: Any) -> float | None:
-    if isinstance(value, int | float | Decimal) and not isinstance(value, bool):
-        with contextlib.suppress(OverflowError, ValueError):
-            number = float(value)
-            if math.isfinite(number):
-                return number
-    return None
-
-
 def _policy(lab: Lab) -> list[dict[str, Any]]:
     """The learner's rows, checked."""
 
@@ -148,7 +135,7 @@ def _policy(lab: Lab) -> list[dict[str, Any]]:
             if key not in wanted:
                 continue  # a class that occurs elsewhere does no harm
             for name, (least, most) in BOUNDS.items():
-                number = _number(row[name])
+                number = as_number(row[name])
                 if name == "budget_ratio" and (
                     row[name] is None or (isinstance(row[name], float) and math.isnan(row[name]))
                 ):
@@ -158,8 +145,8 @@ def _policy(lab: Lab) -> list[dict[str, Any]]:
                     number is not None
                     and least <= number <= most
                     and (name != "max_attempts" or number == int(number)),
-                    f"{name} of {what} is {str(row[name])[:40]}; it must be a {'whole ' if name == 'max_attempts' else ''}"
-                    f"number from {least:g} to {most:,g}.",
+                    f"{name} of {what} is {str(row[name])[:40]}; it must be a "
+                    f"{'whole ' if name == 'max_attempts' else ''}number from {least:g} to {most:,g}.",
                 )
                 row[name] = int(number) if name == "max_attempts" else number
             errors = row["retry_on"]
@@ -171,8 +158,8 @@ def _policy(lab: Lab) -> list[dict[str, Any]]:
         missing = [f"{c} ({'' if i else 'not '}idempotent)" for c, i in wanted if (c, i) not in found]
         expect(
             not missing,
-            f"There is no row for {', '.join(missing)}: each class that occurs "
-            "needs one, and one for its tasks that are not idempotent.",
+            f"There is no row for {', '.join(missing)}: each class that occurs needs one, and one for its tasks that "
+            "are not idempotent.",
         )
         for task_class in {c for c, _ in wanted}:
             ratios = {found[k]["budget_ratio"] for k in wanted if k[0] == task_class}
@@ -202,32 +189,15 @@ def _seeds(lab: Lab, name: str, n: int) -> list[str]:
     return [f"{int(rng.integers(2**62))}" for _ in range(n)]
 
 
-_MONTHS: dict[tuple, dict[str, list[dict[str, float]]]] = {}
-
-
-def _given(lab: Lab) -> dict[str, list[dict[str, float]]]:
-    """The months of today's policy and of the best: the same for every learner on this world."""
-    key = (lab.world.name, lab.world.scale, *_seeds(lab, "months", 1))
-    if key not in _MONTHS:
-        if len(_MONTHS) >= 8:
-            _MONTHS.pop(next(iter(_MONTHS)))
-        _MONTHS[key] = lab.judge(
-            "workshop.sim.retries:run_months",
-            _tables(lab),
-            _seeds(lab, "months", MONTHS),
-            {"today": None, "best": _best(lab)},
-        )
-    return _MONTHS[key]
-
-
 def _months(lab: Lab) -> dict[str, list[dict[str, float]]]:
     """Bills of ten months: yours, today's and the best."""
 
+    def bills(policies: Mapping[str, Any]) -> dict[str, list[dict[str, float]]]:
+        return lab.judge("workshop.sim.retries:run_months", _tables(lab), _seeds(lab, "months", MONTHS), policies)
+
     def make() -> dict[str, list[dict[str, float]]]:
-        mine = lab.judge(
-            "workshop.sim.retries:run_months", _tables(lab), _seeds(lab, "months", MONTHS), {"yours": _policy(lab)}
-        )
-        return {**mine, **_given(lab)}
+        mine = bills({"yours": _policy(lab)})
+        return {**mine, **lab.kept("months", lambda: bills({"today": None, "best": _best(lab)}))}
 
     return lab.once("months", make)
 
@@ -290,9 +260,8 @@ def months_cost_little(lab: Lab) -> None:
     expect(
         share <= COST_SHARE,
         f"A month costs {yours:,.0f} USD under your policy, {best:,.0f} under the best that these tables allow, and "
-        f"{today:,.0f} as "
-        f"things are today: yours is {share:.0%} of the way from best to today, {COST_SHARE:.0%} is allowed. Most of the "
-        "difference is "
+        f"{today:,.0f} as things are today: yours is {share:.0%} of the way from best to today, {COST_SHARE:.0%} is "
+        "allowed. Most of the difference is "
         + {
             "too_short": "runs that are late because the scheduler gave up, or gave up late.",
             "budget": "runs for which the retry budget of their class had nothing left.",
@@ -335,8 +304,8 @@ def unsafe_writes_stop(lab: Lab) -> None:
     written = any(set(r["retry_on"]) & {"network", "time-out", "out of memory"} for r in again)
     expect(
         not again,
-        f"Your rows let the scheduler try {', '.join(sorted(r['task_class'] for r in again))} again where the task is not "
-        "idempotent. "
+        f"Your rows let the scheduler try {', '.join(sorted(r['task_class'] for r in again))} again where the task is "
+        "not idempotent. "
         + (
             f"In ten months {writes:.0f} tasks may have written twice. A partner who gets the same file twice pays twice."
             if written
@@ -355,9 +324,9 @@ def hopeless_retries_are_few(lab: Lab) -> None:
     retries, hopeless = (sum(b[k] for b in months["yours"]) for k in ("retries", "hopeless"))
     expect(
         hopeless <= HOPELESS_SHARE * max(retries, 1.0),
-        f"In ten months your policy makes {retries:,.0f} retries; {hopeless:,.0f} of them ({hopeless / max(retries, 1):.0%}) "
-        "follow bad "
-        f"input or a missing permission, which no retry mends. {HOPELESS_SHARE:.0%} is allowed. Meanwhile nobody is told.",
+        f"In ten months your policy makes {retries:,.0f} retries; {hopeless:,.0f} of them "
+        f"({hopeless / max(retries, 1):.0%}) follow bad input or a missing permission, which no retry mends. "
+        f"{HOPELESS_SHARE:.0%} is allowed. Meanwhile nobody is told.",
         evidence=_bill(months),
         ask="For which error classes was next_outcome ever 'success' after a retry by the scheduler?",
         misconception="hopeless",
@@ -386,10 +355,9 @@ def cold_start_is_survived(lab: Lab) -> None:
     storm = together > 40
     expect(
         False,
-        f"On the worst night {given_up:.0f} of {n} tasks are given up with your row for idempotent load tasks. Their waits add "
-        "up "
-        f"to {waited:.0f} min on average; the warehouse is back after 25. From then on it falls over at more than forty attempts "
-        f"a minute: yours come up to {together} at once.",
+        f"On the worst night {given_up:.0f} of {n} tasks are given up with your row for idempotent load tasks. Their "
+        f"waits add up to {waited:.0f} min on average; the warehouse is back after 25. From then on it falls over at "
+        f"more than forty attempts a minute: yours come up to {together} at once.",
         evidence=Evidence("attempts a minute", png=_picture(nights[0], best)),
         ask="When 240 tasks have failed at the same second, when does your policy let them come back?"
         if storm
@@ -399,6 +367,8 @@ def cold_start_is_survived(lab: Lab) -> None:
 
 
 def _picture(mine: Mapping[str, Any], best: Mapping[str, Any]) -> bytes:
+    from workshop.plots import BLUE, GREY, ORANGE, RED, plt, png
+
     figure, axes = plt.subplots(2, 1, figsize=(7.2, 3.4), sharex=True)
     for ax, night, colour, name in ((axes[0], mine, RED, "yours"), (axes[1], best, BLUE, "the reference")):
         minutes = np.array(night["attempts_s"]) / 60
@@ -463,7 +433,7 @@ def _rule(number: int, given: Mapping[str, Any]) -> dict[str, Any]:
             rule[name] = sorted(value)
     for name, (least, most) in NUMBERS.items():
         if name in rule:
-            value = _number(rule[name])
+            value = as_number(rule[name])
             expect(
                 value is not None and least <= value <= most,
                 f"{name} of rule {number} is {str(rule[name])[:40]}; it is a number from {least:g} to {most:g}.",
@@ -517,9 +487,8 @@ def causes_are_found(lab: Lab) -> None:
     recall = got["found"] / max(got["causes"], 1)
     expect(
         recall >= PROMISES["recall"],
-        f"{got['causes']:.0f} causes made runs late that matter; your rules page for {got['found']:.0f} of them ({recall:.0%}) "
-        "before "
-        f"the first of these runs was due. {PROMISES['recall']:.0%} is asked for.",
+        f"{got['causes']:.0f} causes made runs late that matter; your rules page for {got['found']:.0f} of them "
+        f"({recall:.0%}) before the first of these runs was due. {PROMISES['recall']:.0%} is asked for.",
         evidence=_said(got),
         ask="Take a run of a normal DAG whose task gave up: which of your rules fits?"
         if any(r["on"] == "deadline near" and r["do"] == "page" for r in _rules(lab))
@@ -539,17 +508,17 @@ def pages_are_worth_it(lab: Lab) -> None:
     low = got["low"] / got["pages"]
     expect(
         precision >= PROMISES["precision"] or precision + low >= PROMISES["precision"],
-        f"Your rules send {got['pages']:.0f} pages in ten months; {got['actionable']:.0f} of them ({precision:.1%}) are about "
-        f"something that would have made a run late which matters. {PROMISES['precision']:.0%} is asked for: who is woken for "
-        "nothing twice a week does not get up the third time.",
+        f"Your rules send {got['pages']:.0f} pages in ten months; {got['actionable']:.0f} of them ({precision:.1%}) "
+        f"are about something that would have made a run late which matters. {PROMISES['precision']:.0%} is asked for: "
+        "who is woken for nothing twice a week does not get up the third time.",
         evidence=_said(got),
         ask="Which of your pages would have been unnecessary an hour later?",
         misconception="every_attempt",
     )
     expect(
         low <= PROMISES["low"] and precision >= PROMISES["precision"],
-        f"{got['low']:.0f} of {got['pages']:.0f} pages ({low:.0%}) are about nothing but a DAG whose delay costs twenty dollars; "
-        f"{PROMISES['low']:.0%} is allowed. A page costs sixty.",
+        f"{got['low']:.0f} of {got['pages']:.0f} pages ({low:.0%}) are about nothing but a DAG whose delay costs "
+        f"twenty dollars; {PROMISES['low']:.0%} is allowed. A page costs sixty.",
         evidence=_said(got),
         ask="Which criticality do your rules for pages fit?",
         misconception="low_pages",
@@ -563,9 +532,8 @@ def causes_page_once(lab: Lab) -> None:
     share = got["repeated"] / max(got["actionable"], 1)
     expect(
         got["actionable"] > 0 and share <= PROMISES["repeated"],
-        f"{got['repeated']:.0f} of {got['actionable']:.0f} pages ({share:.0%}) are about a cause that somebody had been woken "
-        "for already; "
-        f"{PROMISES['repeated']:.0%} is allowed.",
+        f"{got['repeated']:.0f} of {got['actionable']:.0f} pages ({share:.0%}) are about a cause that somebody had "
+        f"been woken for already; {PROMISES['repeated']:.0%} is allowed.",
         evidence=_said(got),
         ask="Hours can pass between a task that gives up and its run's deadline, and an outage goes on for an hour: for how long "
         "do your groups remember?",
@@ -586,9 +554,9 @@ def owners_are_paged(lab: Lab) -> None:
         share = got[f"{kind}_to_owner"] / max(got[kind], 1)
         expect(
             got["pages"] > 0 and (not got[kind] or share >= PROMISES[kind]),
-            f"For {got[f'{kind}_to_owner']:.0f} of {got[kind]:.0f} {words} ({share:.0%}) your page went to {whose} and to "
-            "nobody else; "
-            f"{PROMISES[kind]:.0%} is asked for. Who is woken and cannot mend it learns to sleep through.",
+            f"For {got[f'{kind}_to_owner']:.0f} of {got[kind]:.0f} {words} ({share:.0%}) your page went to {whose} and "
+            f"to nobody else; {PROMISES[kind]:.0%} is asked for. Who is woken and cannot mend it learns to sleep "
+            "through.",
             evidence=_said(got),
             ask="Who can mend it when the warehouse is away, and who when one DAG's input is bad?",
             misconception="everybody" if everybody else "wrong_owner",
@@ -602,9 +570,8 @@ def others_are_told(lab: Lab) -> None:
     share = got["notices_sent"] / max(got["notices_due"], 1)
     expect(
         got["pages"] > 0 and (not got["notices_due"] or share >= PROMISES["notice"]),
-        f"{got['notices_due']:.0f} of the causes that you page for make runs of other teams late; in {got['notices_sent']:.0f} "
-        "cases these "
-        "were told. The others search for the fault in their own DAGs.",
+        f"{got['notices_due']:.0f} of the causes that you page for make runs of other teams late; in "
+        f"{got['notices_sent']:.0f} cases these were told. The others search for the fault in their own DAGs.",
         evidence=_said(got),
         misconception="no_notice",
     )
@@ -615,6 +582,8 @@ def others_are_told(lab: Lab) -> None:
 
 def twelve_weeks_later(lab: Lab) -> Any:
     """Twelve weeks, one by one, under the learner's retries and today's."""
+    from workshop.plots import BLUE, RED, plt
+
     try:
         policy = _policy(lab)
     except CheckFailed:

@@ -328,19 +328,17 @@ KINDS: dict[str, tuple[Callable[[np.random.Generator, str], dict[str, Track]], i
     "types": (types, 4),
     "histories": (long_histories, 6),
 }  # group: kinds of change, cases of each kind
-_made: dict[tuple, Any] = {}
 
 
 def cases(lab: Lab, group: str) -> list[Case]:
     """Fresh cases of a group; the modes go round, so that each kind of change meets each direction."""
-    key = (lab.world.name, lab.world.scale, group)
-    if key not in _made:
-        if len(_made) > 60:
-            _made.clear()
+
+    def make() -> list[Case]:
         latest = "select arg_max(schema_json, version) from ops.schema_versions group by subject order by subject"
         bases = [json.loads(text) for (text,) in lab.world.sql(latest)]
-        _made[key] = list(draw_cases(lab.rng(f"histories/{group}"), group, bases))
-    return _made[key]
+        return list(draw_cases(lab.rng(f"histories/{group}"), group, bases))
+
+    return lab.kept(f"cases/{group}", make)
 
 
 def draw_cases(rng: np.random.Generator, group: str, bases: Sequence[Schema]) -> Iterator[Case]:
@@ -471,9 +469,10 @@ def _verdicts(lab: Lab, group: str, ask: str) -> None:
     which = f"because of {c.all_fields}" if c.fields else "nothing stands in the way"
     kinds = Counter(x.kind for x, _ in wrong)
     raise CheckFailed(
-        f"{len(wrong)} of {len(answers)} verdicts are wrong. One of them: a field is changed ({c.kind}) under {c.mode}; "
-        f"`compatible` says {said}, and it is {'compatible' if c.compatible else 'incompatible'}: {which}. Consumers at "
-        f"Kestrel {'would stop at the first message' if not c.compatible else 'would wait for a change that harms nobody'}.",
+        f"{len(wrong)} of {len(answers)} verdicts are wrong. One of them: a field is changed ({c.kind}) under "
+        f"{c.mode}; `compatible` says {said}, and it is {'compatible' if c.compatible else 'incompatible'}: {which}. "
+        "Consumers at Kestrel "
+        f"{'would stop at the first message' if not c.compatible else 'would wait for a change that harms nobody'}.",
         evidence=[
             Evidence("what changes", _diff(c)),
             Evidence("tried out with fastavro", text=_witness(c)),
@@ -515,8 +514,9 @@ def names_the_field(lab: Lab) -> None:
     if wrong:
         c, a = min(wrong, key=lambda x: len(x[0].new))
         raise CheckFailed(
-            f"{len(wrong)} of {len(refused)} refusals do not name the field. A field is changed ({c.kind}) under {c.mode}: "
-            f"`field` is {_short(a.get('field'))}, expected {c.all_fields}. The refused team looks for its mistake there.",
+            f"{len(wrong)} of {len(refused)} refusals do not name the field. A field is changed ({c.kind}) under "
+            f"{c.mode}: `field` is {_short(a.get('field'))}, expected {c.all_fields}. The refused team looks for its "
+            "mistake there.",
             evidence=[Evidence("what changes", _diff(c)), Evidence("tried out with fastavro", text=_witness(c))],
             ask="Is the field at the top, or within a record, a list or a map?",
             misconception="path",
@@ -527,8 +527,8 @@ def names_the_field(lab: Lab) -> None:
 
 SETUP = (
     "create table registry_subjects (subject varchar primary key, mode varchar not null)",
-    "create table registry_versions (subject varchar, version integer, schema_json varchar not null, "
-    "primary key (subject, version))",
+    "create table registry_versions (subject varchar, version integer, schema_json varchar not null, primary key "
+    "(subject, version))",
 )
 READ = "select subject, version, schema_json from registry_versions order by subject, version limit 500"
 Rows = dict[str, list[str]]  # schema texts by subject, in order of version
@@ -653,8 +653,8 @@ def _held(db: JudgedDatabase) -> Rows:
         found.setdefault(subject, []).append(text)
         if version != len(found[subject]):
             raise CheckFailed(
-                f"{subject} has a version {version} where version {len(found[subject])} was expected: versions count from 1 "
-                "within a subject, without gaps.",
+                f"{subject} has a version {version} where version {len(found[subject])} was expected: versions count "
+                "from 1 within a subject, without gaps.",
                 evidence=Evidence(
                     "registry_versions", db.rows("select subject, version from registry_versions order by all")
                 ),
@@ -705,8 +705,8 @@ def _follow(lab: Lab, steps: Sequence[Step], modes: dict[str, str], compat: Comp
             counts = [(s, len(mine.get(s, [])), len(right.get(s, []))) for s in sorted({*mine, *right})]
             lost = all(len(mine.get(s, [])) < len(right[s]) for s in right) or not mine
             raise CheckFailed(
-                f"{step.words}: after the connection is closed the registry does not hold what it should"
-                f"{' (what is not committed is lost)' if lost else ''}.",
+                f"{step.words}: after the connection is closed the registry does not hold what it "
+                f"should{' (what is not committed is lost)' if lost else ''}.",
                 evidence=Evidence("versions", Table.of(["subject", "yours", "expected"], counts)),
                 misconception="not_committed" if lost else "numbers",
             )
@@ -782,8 +782,9 @@ def each_mode_counts(lab: Lab) -> None:
             )
             expect(
                 history[:2] == start[f.subject] or mode == "NONE",
-                f"{f.subject} has the versions 1 and 2 (and later ones); `compatible` was given {len(history)} of them"
-                f"{', or in another order' if len(history) >= 2 else ''}. It needs all of them, oldest first, for every mode.",
+                f"{f.subject} has the versions 1 and 2 (and later ones); `compatible` was given {len(history)} of "
+                f"them{', or in another order' if len(history) >= 2 else ''}. It needs all of them, oldest first, for "
+                "every mode.",
                 misconception="history",
             )
 
@@ -869,8 +870,8 @@ def _between(
         statement = " ".join(sent[-1].split())[:60] if sent else ""
     expect(
         0 not in gave_up,
-        f"Two callers at once: the second has registered and is gone, and the first gave up: {got[0]}. Nothing is in its way "
-        "when it starts again from the beginning.",
+        f"Two callers at once: the second has registered and is gone, and the first gave up: {got[0]}. Nothing is in "
+        "its way when it starts again from the beginning.",
         ask="What do you do when the database refuses a statement?",
         misconception="race",
     )
@@ -879,15 +880,11 @@ def _between(
         db.crash()
         db.arm()
         got[who] = _register(lab, db, f.subject, pair[who], compat)
-    rows = _held_or_failed(db)
+    db.arm()
+    rows = _held(db)
     other.close()
     db.close()
     return stopped, got, rows, statement
-
-
-def _held_or_failed(db: JudgedDatabase) -> Rows:
-    db.arm()
-    return _held(db)
 
 
 @check("b", "two callers at once leave one version", points=1)
@@ -945,11 +942,11 @@ def _judge_scene(
         ask="What you have checked must still be true when you insert. What do you do when the insert is refused?",
         misconception="race",
     )
-    for who, text in zip(("first", "second"), range(2), strict=True):
-        version = next((i for i, t in enumerate(held, 1) if _same(t, pair[text])), None)
+    for who, text, answer in zip(("first", "second"), pair, got, strict=True):
+        version = next((i for i, t in enumerate(held, 1) if _same(t, text)), None)
         expect(
-            got[text] == version,
-            f"{where}; the {who} got {got[text]!r}, and its schema is "
+            answer == version,
+            f"{where}; the {who} got {answer!r}, and its schema is "
             + (f"version {version}." if version else "not registered."),
             evidence=shown,
             ask="What does the caller get when the insert is refused because another was faster?",
@@ -1055,8 +1052,8 @@ def layout_is_valid(lab: Lab) -> None:
             said = _custom(mine[element], "unit")
             expect(
                 isinstance(said, str) and said.strip(),
-                f"A unit of {element} was agreed; the contract has no customProperties entry `unit` for it. Somebody will take "
-                "cents for dollars.",
+                f"A unit of {element} was agreed; the contract has no customProperties entry `unit` for it. Somebody "
+                "will take cents for dollars.",
                 misconception="layout",
             )
     owner = got.get("team", {}).get("name") if isinstance(got.get("team"), dict) else None
@@ -1124,8 +1121,8 @@ def good_is_accepted(lab: Lab) -> None:
     if wrong:
         batch, element, rule, rows, example = wrong[0]
         raise CheckFailed(
-            f"{len(wrong)} of {len(good)} good batches are refused. {batch}: {rows} x {element} by {rule} ({example}). Orders "
-            "would wait for somebody who releases them by hand.",
+            f"{len(wrong)} of {len(good)} good batches are refused. {batch}: {rows} x {element} by {rule} ({example}). "
+            "Orders would wait for somebody who releases them by hand.",
             evidence=Evidence("refused", Table.of(["batch_id", "element", "rule", "rows", "example"], wrong[:8])),
             ask="Was this term agreed? Has a later one replaced it, or was it withdrawn?",
             misconception="not_in_force",
@@ -1136,27 +1133,29 @@ def good_is_accepted(lab: Lab) -> None:
 
 HINTS = {
     "a": (
-        "Write one function that takes a reader's and a writer's type and says whether the reader can read what the writer "
-        "sends. A mode is nothing but a list of pairs for it.",
-        "Go by the kind of type: a union of the writer first (every branch must be readable), then a union of the reader (some "
-        "branch must do), then numbers, then named types, then what is inside. A record goes field by field and hands the "
-        "path on.",
-        "BACKWARD: reader new, writer old. FORWARD: reader old, writer new. FULL: both. Without _TRANSITIVE only history[-1:], "
-        "with it all of history. A field that the writer lacks needs a default in the reader, whatever its type is.",
+        "Write one function that takes a reader's and a writer's type and says whether the reader can read what the "
+        "writer sends. A mode is nothing but a list of pairs for it.",
+        "Go by the kind of type: a union of the writer first (every branch must be readable), then a union of the "
+        "reader (some branch must do), then numbers, then named types, then what is inside. A record goes field by "
+        "field and hands the path on.",
+        "BACKWARD: reader new, writer old. FORWARD: reader old, writer new. FULL: both. Without _TRANSITIVE only "
+        "history[-1:], with it all of history. A field that the writer lacks needs a default in the reader, whatever "
+        "its type is.",
     ),
     "b": (
         "What does your function know when it inserts, and since when does it know it? What if that has changed?",
-        "Read, decide and insert in one transaction, with version = highest + 1. The primary key refuses the second of two: "
-        "then everything that was read is out of date.",
+        "Read, decide and insert in one transaction, with version = highest + 1. The primary key refuses the second "
+        "of two: then everything that was read is out of date.",
         "for _ in range(5): begin; read mode and versions; if the schema is there, commit and return its version; ask "
-        "`compatible` with all texts, oldest first; insert; commit; return. On duckdb.Error: rollback and go round again.",
+        "`compatible` with all texts, oldest first; insert; commit; return. On duckdb.Error: rollback and go round "
+        "again.",
     ),
     "c": (
         "For each element and term, which decision is the last one that was agreed or withdrawn?",
-        "required, primaryKey and enum stand beside name; pattern, minimum and maximum in logicalTypeOptions; the time limit in "
-        "slaProperties (property latency, value, unit, element).",
-        "arg_max(status, term_id) and arg_max(value, term_id) by element and term, among agreed and withdrawn; keep what is "
-        "agreed. Then one dict for each field of the latest schema.",
+        "required, primaryKey and enum stand beside name; pattern, minimum and maximum in logicalTypeOptions; the "
+        "time limit in slaProperties (property latency, value, unit, element).",
+        "arg_max(status, term_id) and arg_max(value, term_id) by element and term, among agreed and withdrawn; keep "
+        "what is agreed. Then one dict for each field of the latest schema.",
     ),
 }
 MISCONCEPTIONS = {

@@ -6,17 +6,15 @@ and is run on drawn nights (workshop.sim.node) of what this world's tasks are ma
 
 from __future__ import annotations
 
-import contextlib
 import math
 from collections import defaultdict
 from collections.abc import Mapping
-from decimal import Decimal
 from statistics import NormalDist, median
 from typing import Any
 
 import numpy as np
 
-from workshop.checks import CheckFailed, Evidence, as_table, check, expect
+from workshop.checks import CheckFailed, Evidence, as_number, as_table, check, expect
 from workshop.table import Table
 from workshop.trusted import Lab
 
@@ -25,21 +23,19 @@ SUBJECTS = ("contention",)
 HINTS = {
     "a": (
         "Mark the runs first: succeeded, hung, ended for another reason. Then one CTE for each measure, and a join at the end.",
-        "Kaplan-Meier: for each duration, how many runs lasted at least that long (n), and how many succeeded at exactly that "
-        "(d)? "
-        "`sum(count(*)) over (partition by task_id order by duration desc)` counts n; a product is the exp of a sum of ln.",
-        "Company: write each start as +1 and each end as -1, and add them up in order of time, all moments up to the start "
-        "included. "
-        "More than 1 is company. The median of seconds per row, with and without.",
+        "Kaplan-Meier: for each duration, how many runs lasted at least that long (n), and how many succeeded at "
+        "exactly that (d)? `sum(count(*)) over (partition by task_id order by duration desc)` counts n; a product is "
+        "the exp of a sum of ln.",
+        "Company: write each start as +1 and each end as -1, and add them up in order of time, all moments up to the "
+        "start included. More than 1 is company. The median of seconds per row, with and without.",
     ),
     "b": (
-        "A time-out protects against what hangs: far above what a healthy run takes in the season, below five times the median. "
-        "How many of the runs of the last weeks took more than three times their task's median?",
-        "Memory: how many of the large ones fit at once, if their peaks do not all fall together? Which pool decides when the "
-        "night ends, and what do the jobs of the other pool do to it?",
-        "Give the general pool as many slots as its work needs to be done when the other pool is: the ratio of their work, "
-        "measured "
-        "alone, times the slots of the other. Longest class first.",
+        "A time-out protects against what hangs: far above what a healthy run takes in the season, below five times "
+        "the median. How many of the runs of the last weeks took more than three times their task's median?",
+        "Memory: how many of the large ones fit at once, if their peaks do not all fall together? Which pool decides "
+        "when the night ends, and what do the jobs of the other pool do to it?",
+        "Give the general pool as many slots as its work needs to be done when the other pool is: the ratio of their "
+        "work, measured alone, times the slots of the other. Longest class first.",
     ),
 }
 
@@ -73,7 +69,11 @@ KEYS = ["task_id", "hung", "service_p50_s", "service_p95_s", "queue_p50_s", "que
 
 
 def _truth(lab: Lab) -> dict[str, dict[str, Any]]:
-    """The measures by task, computed run by run."""
+    """The measures by task."""
+    return lab.kept("truth", lambda: _run_by_run(lab))
+
+
+def _run_by_run(lab: Lab) -> dict[str, dict[str, Any]]:
     rows = lab.world.sql(
         """
         select
@@ -136,26 +136,17 @@ def _measured(lab: Lab) -> dict[str, dict[str, Any]]:
         found: dict[str, dict[str, Any]] = {}
         for row in table.dicts():
             expect(row["task_id"] not in found, f"There are two rows for {row['task_id']}.")
-            found[row["task_id"]] = {k: _number(row[k]) for k in KEYS[1:]}
-        missing = [t for t in lab.once("truth", lambda: _truth(lab)) if t not in found]
+            found[row["task_id"]] = {k: as_number(row[k]) for k in KEYS[1:]}
+        missing = [t for t in _truth(lab) if t not in found]
         expect(not missing, f"There is no row for {', '.join(missing[:5])}: each task of ops.batch_tasks has one.")
         return found
 
     return lab.once("measured", make)
 
 
-def _number(value: Any) -> float | None:
-    if isinstance(value, int | float | Decimal) and not isinstance(value, bool):
-        with contextlib.suppress(OverflowError, ValueError):
-            number = float(value)
-            if math.isfinite(number):
-                return number
-    return None
-
-
 def _compare(lab: Lab, columns: list[str], tolerance: float, what: str) -> list[tuple[str, str, Any, Any]]:
     """(task, column, yours, expected) where they differ."""
-    mine, truth = _measured(lab), lab.once("truth", lambda: _truth(lab))
+    mine, truth = _measured(lab), _truth(lab)
     wrong = []
     for task, want in truth.items():
         for column in columns:
@@ -192,9 +183,8 @@ def service_times_are_right(lab: Lab) -> None:
     said = "null: too many of its runs were killed at work to know" if right is None else f"{right:,.0f} s"
     expect(
         False,
-        f"{column} of {task} is {said}; yours is {'null' if yours is None else f'{yours:,.0f} s'}. "
-        f"{len(wrong)} of {2 * len(_measured(lab))} service times differ. A run that was killed at work would have taken "
-        "longer: it "
+        f"{column} of {task} is {said}; yours is {'null' if yours is None else f'{yours:,.0f} s'}. {len(wrong)} of "
+        f"{2 * len(_measured(lab))} service times differ. A run that was killed at work would have taken longer: it "
         "counts among those that lasted at least that long, and never as done.",
         evidence=_wrong(wrong),
         ask="What becomes of the runs that were killed in your calculation, and of those that hung?",
@@ -222,11 +212,10 @@ def hung_runs_are_found(lab: Lab) -> None:
     wrong = _compare(lab, ["hung"], 0.0, "hung")
     if wrong:
         task, _, yours, right = wrong[0]
-        total = sum(t["hung"] for t in lab.once("truth", lambda: _truth(lab)).values())
+        total = sum(t["hung"] for t in _truth(lab).values())
         raise CheckFailed(
-            f"{right:.0f} runs of {task} hung, you count {yours}; in all it is {total} runs. Who is killed while the heartbeat "
-            "goes on "
-            "was at work, and needed a longer time-out, not a repair.",
+            f"{right:.0f} runs of {task} hung, you count {yours}; in all it is {total} runs. Who is killed while the "
+            "heartbeat goes on was at work, and needed a longer time-out, not a repair.",
             evidence=_wrong(wrong),
             ask="When did the last heartbeat come, and when was it killed?",
             misconception="hung_by_outcome",
@@ -240,9 +229,8 @@ def slow_down_is_right(lab: Lab) -> None:
     if wrong:
         task, _, yours, right = wrong[0]
         raise CheckFailed(
-            f"In company {task} takes {'an unknown number of' if right is None else f'{right:.2f}'} times as long for a row as "
-            "alone; "
-            f"yours is {yours}. {len(wrong)} of {len(_measured(lab))} differ.",
+            f"In company {task} takes {'an unknown number of' if right is None else f'{right:.2f}'} times as long for "
+            f"a row as alone; yours is {yours}. {len(wrong)} of {len(_measured(lab))} differ.",
             evidence=_wrong(wrong),
             ask="Do you compare seconds per row, and who counts as company?",
             misconception="raw_durations" if len(wrong) > 70 else "company",
@@ -289,13 +277,12 @@ def _policy(lab: Lab) -> dict[str, dict[str, float]]:
             known = {k for (k,) in lab.world.sql(query)}
             found[name] = {}
             for row in _rows(value, name, columns):
-                key, number = row[columns[0]], _number(row[columns[1]])
+                key, number = row[columns[0]], as_number(row[columns[1]])
                 expect(key in known, f"{columns[0]} {str(key)[:40]!r} is none of this world's.")
                 expect(
                     number is not None and least <= number <= most and (name != "slots" or number == int(number)),
                     f"{columns[1]} of {key} is {str(row[columns[1]])[:40]}; it must be a "
-                    f"{'whole ' if name == 'slots' else ''}number "
-                    f"from {least:g} to {most:g}.",
+                    f"{'whole ' if name == 'slots' else ''}number from {least:g} to {most:g}.",
                 )
                 found[name][key] = int(number) if name == "slots" else number
             missing = sorted(known - set(found[name]))
@@ -328,7 +315,7 @@ def _best(lab: Lab) -> dict[str, dict[str, float]]:
         pool: sum(t["rows"] / 1000 * t["s_per_krow"] for t in tasks if t["pool"] == pool)
         for pool in ("general", "memory")
     }
-    truth = lab.once("truth", lambda: _truth(lab))
+    truth = _truth(lab)
     usual = {t: (m["service_p50_s"] or 7200.0) / 60 for t, m in truth.items()}
     return {
         "slots": {"memory": large, "general": max(1, math.ceil(work["general"] * large / work["memory"]))},
@@ -387,8 +374,8 @@ def time_outs_spare_work(lab: Lab) -> None:
     expect(
         got["false"] <= limit,
         f"In four weeks of the season {got['false']} of {n:,} runs that did not hang are killed by your time-outs "
-        f"({got['false'] / n:.1%}); {FALSE_SHARE:.1%} is promised. Each of them has worked for nothing, and is missing in the "
-        "morning.",
+        f"({got['false'] / n:.1%}); {FALSE_SHARE:.1%} is promised. Each of them has worked for nothing, and is missing "
+        "in the morning.",
         evidence=[
             Evidence(
                 "killed at work",
@@ -409,7 +396,7 @@ def time_outs_spare_work(lab: Lab) -> None:
 def time_outs_end_what_hangs(lab: Lab) -> None:
     """By the time-outs themselves; a task whose median is unknown is free."""
     minutes = _policy(lab)["timeout_minutes"]
-    truth = lab.once("truth", lambda: _truth(lab))
+    truth = _truth(lab)
     wrong = [
         (t, round(minutes[t]), round(BOUND * m["service_p50_s"] / 60))
         for t, m in truth.items()
@@ -418,9 +405,9 @@ def time_outs_end_what_hangs(lab: Lab) -> None:
     wrong.sort(key=lambda row: row[2] / row[1])
     expect(
         not wrong,
-        f"A run of {wrong[0][0] if wrong else ''} that hangs is killed after {wrong[0][1] if wrong else 0} min; five times its "
-        "usual "
-        f"service time is {wrong[0][2] if wrong else 0} min. {len(wrong)} tasks have more than that: a slot that nobody can use.",
+        f"A run of {wrong[0][0] if wrong else ''} that hangs is killed after {wrong[0][1] if wrong else 0} min; five "
+        f"times its usual service time is {wrong[0][2] if wrong else 0} min. {len(wrong)} tasks have more than that: a "
+        "slot that nobody can use.",
         evidence=Evidence("time-outs that are too long", Table.of(["task", "yours, min", "at most, min"], wrong[:10])),
         ask="Is there time in it that the task does not spend working, such as waiting for a slot?",
         misconception="one_value" if len(set(minutes.values())) < 6 else "queue_in_service",
@@ -434,9 +421,9 @@ def memory_is_enough(lab: Lab) -> None:
     got, slots = weeks["yours"], _policy(lab)["slots"]
     expect(
         got["out_of_memory"] == 0,
-        f"With {slots['memory']} slots for the memory pool and {slots['general']} for the general one, {got['out_of_memory']} "
-        "runs end "
-        f"out of memory in four weeks: up to {got['peak_gb']:.0f} GB were wanted at once.",
+        f"With {slots['memory']} slots for the memory pool and {slots['general']} for the general one, "
+        f"{got['out_of_memory']} runs end out of memory in four weeks: up to {got['peak_gb']:.0f} GB were wanted at "
+        "once.",
         evidence=_said(weeks),
         ask="What do that many joins and trainings need together, beside the small ones?",
         misconception="cores",
@@ -453,11 +440,9 @@ def nights_end_early(lab: Lab) -> None:
     few = slots["memory"] < 4 and got["peak_gb"] < 75
     expect(
         ends <= (1 + LATER) * right,
-        f"The last run of a night ends {ends:.1f} h after midnight, {right:.1f} h under the reference: {ends / right - 1:.0%} "
-        "later, "
-        f"{LATER:.0%} is allowed. You have {slots['memory']} slots for the memory pool and {slots['general']} for the general "
-        "one; "
-        f"{got['peak_gb']:.0f} of 96 GB were the most in use.",
+        f"The last run of a night ends {ends:.1f} h after midnight, {right:.1f} h under the reference: "
+        f"{ends / right - 1:.0%} later, {LATER:.0%} is allowed. You have {slots['memory']} slots for the memory pool "
+        f"and {slots['general']} for the general one; {got['peak_gb']:.0f} of 96 GB were the most in use.",
         evidence=_said(weeks),
         ask="Which pool is the last to be done, and what would make it faster: more slots there, or less company?",
         misconception="too_few" if few else "too_many",

@@ -10,16 +10,14 @@ Task b. The policy comes out as data and is simulated with the kit's breaker, on
 
 from __future__ import annotations
 
-import contextlib
 import heapq
 import math
 from collections.abc import Callable, Iterator, Sequence
-from decimal import Decimal
 from typing import Any
 
 import numpy as np
 
-from workshop.checks import CheckFailed, Evidence, LearnerError, as_table, check, expect
+from workshop.checks import CheckFailed, Evidence, LearnerError, as_number, as_table, check, expect
 from workshop.sim import Breaker, BreakerSettings, count_at, flapping
 from workshop.sim import replay as replay_guard
 from workshop.sim.degradation import COSTS_USD
@@ -36,25 +34,19 @@ Meeting = tuple[float, str]  # latency in seconds, outcome
 
 HINTS = {
     "a": (
-        "Split `call` in three: may this call go out (under a lock), the call itself (never under "
-        "the lock), and what its "
-        "outcome means (under the lock). Time passes only when you read `clock()`.",
-        "In the closed state keep the last `window_calls` outcomes in a deque of (failed, slow). In "
-        "the half-open state keep "
-        "two numbers: trials let through, and trials that came back well. A call that went out "
-        "before the last change of "
-        "state says nothing about the time since: give each state a number, and compare.",
-        "A trial that ends in a ValueError told you nothing: give its place to another call. A bad "
-        "trial opens the breaker "
-        "again at once; `trial_calls` good ones close it and empty the window.",
+        "Split `call` in three: may this call go out (under a lock), the call itself (never under the lock), and what "
+        "its outcome means (under the lock). Time passes only when you read `clock()`.",
+        "In the closed state keep the last `window_calls` outcomes in a deque of (failed, slow). In the half-open "
+        "state keep two numbers: trials let through, and trials that came back well. A call that went out before the "
+        "last change of state says nothing about the time since: give each state a number, and compare.",
+        "A trial that ends in a ValueError told you nothing: give its place to another call. A bad trial opens the "
+        "breaker again at once; `trial_calls` good ones close it and empty the window.",
     ),
     "b": (
-        "Read the usual latency of each service from `ops.service_calls`. The median hardly notices "
-        "an incident; the 99th "
-        "percentile of everything is the incident.",
-        "A slow call takes longer than nearly every healthy one, and much less than an answer in a "
-        "slow spell: three to ten "
-        "times the usual median. `open_s`: a minute or two.",
+        "Read the usual latency of each service from `ops.service_calls`. The median hardly notices an incident; the "
+        "99th percentile of everything is the incident.",
+        "A slow call takes longer than nearly every healthy one, and much less than an answer in a slow spell: three "
+        "to ten times the usual median. `open_s`: a minute or two.",
         "For each caller ask in this order: may it use an answer as old as an outage is long (stale)? Is its deadline "
         "further away than an outage lasts (defer)? What is left should fail early, so that its owner is told in time.",
     ),
@@ -252,19 +244,17 @@ def _run(
     film = Film(service, log)
     if film.stuck is not None:
         raise CheckFailed(
-            f"At call {film.stuck} nothing moved any more: it neither reached the service nor came "
-            "back. As a rule such a call waits "
-            "for a lock that another one holds while the service answers. At Kestrel a call that "
-            "should be refused in a "
-            "millisecond would stand for minutes behind one that hangs.",
+            f"At call {film.stuck} nothing moved any more: it neither reached the service nor came back. As a rule "
+            "such a call waits for a lock that another one holds while the service answers. At Kestrel a call that "
+            "should be refused in a millisecond would stand for minutes behind one that hangs.",
             ask="What do you hold while the service is being called?",
             misconception="lock_held",
         )
     if film.repeated:
         raise CheckFailed(
-            f"Call {min(film.repeated)} was made to the service more than once. A breaker makes each "
-            "call once or not at all; "
-            "trying again is another component's work, and it multiplies the load on a service that is in trouble."
+            f"Call {min(film.repeated)} was made to the service more than once. A breaker makes each call once or not "
+            "at all; trying again is another component's work, and it multiplies the load on a service that is in "
+            "trouble."
         )
     return film
 
@@ -274,9 +264,8 @@ def _expect_opened(film: Film, start_s: float, end_s: float, what: str, share: f
     refused = int((wanted & ~film.reached).sum())
     if refused < share * wanted.sum():
         raise CheckFailed(
-            f"{what} Your breaker refused {refused} of the {int(wanted.sum())} calls wanted in that "
-            "time; it should have been open "
-            "for most of it. A breaker that stays closed protects nobody.",
+            f"{what} Your breaker refused {refused} of the {int(wanted.sum())} calls wanted in that time; it should "
+            "have been open for most of it. A breaker that stays closed protects nobody.",
             evidence=film.picture("Your breaker let calls through to a service that is down", [(start_s, end_s)]),
             misconception="never_opens",
         )
@@ -339,11 +328,9 @@ def failing_service_is_left_alone(lab: Lab) -> None:
             misconception = misconception if kind != "down" else "never_opens"
         expect(
             reached <= 0.1 * wanted.sum(),
-            f"After {lead} good calls, for {end_s - start_s:.0f} s {say}. {CALLERS} tasks wanted "
-            f"{int(wanted.sum())} calls in that "
-            f"time; {reached} reached the service ({reached / wanted.sum():.0%}), at most 10% should. "
-            "Each of them holds a slot "
-            "of the shared pool, and keeps a service that is struggling from coming back.",
+            f"After {lead} good calls, for {end_s - start_s:.0f} s {say}. {CALLERS} tasks wanted {int(wanted.sum())} "
+            f"calls in that time; {reached} reached the service ({reached / wanted.sum():.0%}), at most 10% should. "
+            "Each of them holds a slot of the shared pool, and keeps a service that is struggling from coming back.",
             evidence=()
             if reached <= 0.1 * wanted.sum()
             else film.picture(
@@ -387,11 +374,10 @@ def small_trouble_is_ignored(lab: Lab) -> None:
         errors = sum(kind in (SERVER, TIMED_OUT) for kind in before)
         clients = before.count(CLIENT)
         raise CheckFailed(
-            f"Call {refused[0]} was refused although the service was well: of the {len(before)} calls "
-            f"before it {errors} failed "
-            f"through the service's fault, and {clients} were the caller's own mistake (ValueError). "
-            f"In all, {len(refused)} of {n} "
-            "calls were refused. At Kestrel one team's bad rows would cut every other team off from the service.",
+            f"Call {refused[0]} was refused although the service was well: of the {len(before)} calls before it "
+            f"{errors} failed through the service's fault, and {clients} were the caller's own mistake (ValueError). "
+            f"In all, {len(refused)} of {n} calls were refused. At Kestrel one team's bad rows would cut every other "
+            "team off from the service.",
             evidence=film.picture(f"Opened on a healthy service: {len(refused)} good calls refused", []),
             ask="What does the failure that opened it say about the service?",
             misconception="client_errors" if clients > 5 else "no_minimum",
@@ -441,9 +427,8 @@ def flapping_costs_little(lab: Lab) -> None:
     shielded = int((~good & ~film.reached).sum())
     expect(
         shielded >= 0.4 * (~good).sum(),
-        f"The service went down {len(spells)} times for about {2 * open_s:.0f} s. Of the "
-        f"{int((~good).sum())} calls wanted in "
-        f"these times only {shielded} were refused.",
+        f"The service went down {len(spells)} times for about {2 * open_s:.0f} s. Of the {int((~good).sum())} calls "
+        f"wanted in these times only {shielded} were refused.",
         evidence=()
         if shielded >= 0.4 * (~good).sum()
         else film.picture("The breaker hardly opened while the service was down", spells),
@@ -453,10 +438,8 @@ def flapping_costs_little(lab: Lab) -> None:
     expect(
         lost <= limit,
         f"The service went down {len(spells)} times for about {2 * open_s:.0f} s and came back for "
-        f"{period_s - 2 * open_s:.0f} s each "
-        f"time. Of {int(good.sum())} calls wanted while it worked, your breaker kept {lost} from it; "
-        "the reference keeps "
-        f"{reference} at the worst, and 1.5 times that ({limit}) is allowed.",
+        f"{period_s - 2 * open_s:.0f} s each time. Of {int(good.sum())} calls wanted while it worked, your breaker "
+        f"kept {lost} from it; the reference keeps {reference} at the worst, and 1.5 times that ({limit}) is allowed.",
         evidence=() if lost <= limit else film.picture(f"{lost} calls refused while the service worked", spells),
         ask="How long does it stay open the second time, and from when do you count?",
         misconception="too_patient",
@@ -502,9 +485,8 @@ def recovery_is_noticed(lab: Lab) -> None:
         leak = number == 0 and 0 < (after & film.reached).sum() <= trials + 1
         expect(
             not refused,
-            f"The service was back at second {b - at_s[0]:.0f}. Two probe intervals ({2 * open_s:.0f} "
-            "s) later all calls should reach "
-            f"it again; your breaker still refused {refused} of {int(late.sum())}"
+            f"The service was back at second {b - at_s[0]:.0f}. Two probe intervals ({2 * open_s:.0f} s) later all "
+            f"calls should reach it again; your breaker still refused {refused} of {int(late.sum())}"
             + (
                 f", for good: the first {trials} trials were wrong requests (ValueError), and nobody tried after them."
                 if leak
@@ -552,8 +534,8 @@ def no_call_is_lost(lab: Lab) -> None:
     shielded = int((~film.reached[down:up]).sum())
     expect(
         shielded >= 10,
-        f"The service refused {up - down} calls in a row, and your breaker refused only {shielded} of them: "
-        "there is nothing to judge yet.",
+        f"The service refused {up - down} calls in a row, and your breaker refused only {shielded} of them: there is "
+        "nothing to judge yet.",
         evidence=() if shielded >= 10 else film.picture("The breaker hardly opened", [(at_s[down], at_s[up])]),
         misconception="never_opens",
     )
@@ -579,12 +561,10 @@ def no_call_is_lost(lab: Lab) -> None:
     expect(
         not rows,
         f"{len(rows)} of {n} calls ended in another way than they should: the first, call "
-        f"{rows[0][0] if rows else ''}, met "
-        f"“{rows[0][1] if rows else ''}” {'with' if rows and rows[0][2] == 'yes' else 'without'} a "
-        "fallback; its caller should get "
-        f"{rows[0][3] if rows else ''} and got: {rows[0][4] if rows else ''}. What nobody is told "
-        "about is missing from the "
-        "tables of the morning.",
+        f"{rows[0][0] if rows else ''}, met “{rows[0][1] if rows else ''}” "
+        f"{'with' if rows and rows[0][2] == 'yes' else 'without'} a fallback; its caller should get "
+        f"{rows[0][3] if rows else ''} and got: {rows[0][4] if rows else ''}. What nobody is told about is missing "
+        "from the tables of the morning.",
         evidence=Evidence(
             "calls that ended otherwise",
             Table.of(["call", "it met", "has a fallback", "its caller should get", "got"], rows[:8]),
@@ -829,9 +809,9 @@ def trials_are_few(lab: Lab) -> None:
     together = count_at(trials, trials + TIMEOUT_S, trials) if len(trials) else np.zeros(1, dtype=int)
     expect(
         together.max() <= settings["trial_calls"],
-        f"The breaker may try with {_calls(settings['trial_calls'])}. While the first trial was "
-        f"waiting for its answer, {int(together.max())} "
-        "calls were under way to a service that hangs: every task that came by tried for itself.",
+        f"The breaker may try with {_calls(settings['trial_calls'])}. While the first trial was waiting for its "
+        f"answer, {int(together.max())} calls were under way to a service that hangs: every task that came by tried "
+        "for itself.",
         evidence=()
         if together.max() <= settings["trial_calls"]
         else film.picture(
@@ -896,10 +876,9 @@ def threads_keep_the_limit(lab: Lab) -> None:
         limit = settings["trial_calls"]
         expect(
             together <= limit,
-            f"The breaker was due to try again with {_calls(limit)}. 16 threads called at the same "
-            f"moment, and {together} of them got "
-            "through before the first came back. In a pool of slots that is every slot at once, on a "
-            "service that just got up.",
+            f"The breaker was due to try again with {_calls(limit)}. 16 threads called at the same moment, and "
+            f"{together} of them got through before the first came back. In a pool of slots that is every slot at "
+            "once, on a service that just got up.",
             evidence=Evidence(
                 "what the 16 callers got",
                 Table.of(["caller", "got"], [(i, _words(o)) for i, o in enumerate(outcomes[:16])]),
@@ -957,8 +936,7 @@ def _policy(lab: Lab) -> tuple[dict[str, dict[str, float]], dict[str, str]]:
         expect(
             breakers[name]["min_calls"] <= breakers[name]["window_calls"],
             f"breakers: {name} has min_calls {breakers[name]['min_calls']} and window_calls "
-            f"{breakers[name]['window_calls']}: the window "
-            "never holds enough calls, so the breaker never opens.",
+            f"{breakers[name]['window_calls']}: the window never holds enough calls, so the breaker never opens.",
             misconception="never_opens",
         )
     missing = [s for s in services if s not in breakers]
@@ -984,26 +962,19 @@ def _policy(lab: Lab) -> tuple[dict[str, dict[str, float]], dict[str, str]]:
     expect(
         not missing,
         f"fallbacks: {len(missing)} of {len(known)} callers have none "
-        f"({', '.join(missing[:5])}{' ...' if len(missing) > 5 else ''}). A caller "
-        "without a fallback finds out what it does during the outage.",
+        f"({', '.join(missing[:5])}{' ...' if len(missing) > 5 else ''}). A caller without a fallback finds out what "
+        "it does during the outage.",
     )
     return breakers, fallbacks
 
 
 def _number(service: str, setting: str, value: Any) -> float:
     least, most, whole = SETTINGS[setting]
-    number = None
-    if isinstance(value, int | float | Decimal) and not isinstance(value, bool):
-        with contextlib.suppress(OverflowError, ValueError):
-            number = float(value)
+    number = as_number(value)
     expect(
-        number is not None
-        and math.isfinite(number)
-        and least <= number <= most
-        and (not whole or number == int(number)),
-        f"breakers: {setting} of {service} is {str(value)[:40]}; it must be a "
-        f"{'whole ' if whole else ''}number from {least:g} to {most:g}"
-        + (" (a share, not a percentage)." if most == 1 else "."),
+        number is not None and least <= number <= most and (not whole or number == int(number)),
+        f"breakers: {setting} of {service} is {str(value)[:40]}; it must be a {'whole ' if whole else ''}number from "
+        f"{least:g} to {most:g}" + (" (a share, not a percentage)." if most == 1 else "."),
     )
     return int(number) if whole else number
 
@@ -1117,21 +1088,17 @@ def _reference(dags: Sequence[dict[str, Any]], services: Sequence[dict[str, Any]
     return breakers, fallbacks
 
 
-_RUNS: dict[tuple, list[dict[str, Any]]] = {}
-
-
 def _simulate(
     lab: Lab, policy: tuple[dict, dict], days: Sequence[dict[str, Any]], cluster: tuple[int, list, list]
 ) -> list[dict[str, Any]]:
     """The days under a policy. The same world, days and policy give the same, so it is kept: two checks ask for it."""
-    key = (lab.world.name, lab.world.scale, repr(days), repr(policy))
-    if key not in _RUNS:
-        if len(_RUNS) >= 8:
-            _RUNS.pop(next(iter(_RUNS)))
+
+    def make() -> list[dict[str, Any]]:
         slots, dags, services = cluster
         calm = [s | {"error_rate": 0.0} for s in services]  # errors of a healthy day are what retries are for (3.1)
-        _RUNS[key] = lab.judge("workshop.sim.degradation:run_days", list(days), slots, dags, calm, *policy)
-    return _RUNS[key]
+        return lab.judge("workshop.sim.degradation:run_days", list(days), slots, dags, calm, *policy)
+
+    return lab.kept(f"{days!r} under {policy!r}", make)
 
 
 def _today(dags: Sequence[dict[str, Any]]) -> tuple[dict, dict]:
@@ -1165,26 +1132,24 @@ def settings_fit_each_service(lab: Lab) -> None:
         what = f"{name} usually answers in {usual[name]:.2g} s, and your slow_call_s for it is {slow_s:g} s."
         expect(
             r["refused_healthy"] <= 0.005,
-            f"{what} In an hour in which it was healthy your breaker refused "
-            f"{r['refused_healthy']:.1%} of the calls (0.5% allowed).",
+            f"{what} In an hour in which it was healthy your breaker refused {r['refused_healthy']:.1%} of the calls "
+            "(0.5% allowed).",
             evidence=evidence,
             ask="What is the latency of this service on a day without trouble?",
             misconception="one_for_all",
         )
         expect(
             r["refused_slow"] >= 0.8,
-            f"{what} In 40 minutes in which its answers took {TIMES_SLOWER:g} times as long as usual, "
-            f"your breaker refused {r['refused_slow']:.1%} "
-            "of the calls; 80% is the least.",
+            f"{what} In 40 minutes in which its answers took {TIMES_SLOWER:g} times as long as usual, your breaker "
+            f"refused {r['refused_slow']:.1%} of the calls; 80% is the least.",
             evidence=evidence,
             ask="Which of your numbers decides that a call was slow, and where does it come from?",
             misconception="slow_is_fine",
         )
         expect(
             r["back_after_s"] <= LAST_REFUSAL_S,
-            f"{name} was well again, and your breaker still refused calls {r['back_after_s']:.0f} s "
-            f"later ({LAST_REFUSAL_S:.0f} s allowed; your "
-            f"open_s is {breakers[name]['open_s']:g} s).",
+            f"{name} was well again, and your breaker still refused calls {r['back_after_s']:.0f} s later "
+            f"({LAST_REFUSAL_S:.0f} s allowed; your open_s is {breakers[name]['open_s']:g} s).",
             evidence=evidence,
             misconception="too_cautious",
         )
@@ -1207,9 +1172,9 @@ def neighbours_are_unharmed(lab: Lab) -> None:
     )
     expect(
         late <= usual + 2,
-        f"On four days on which geocoding hangs for a while, {late} of {runs} runs of DAGs that call no service at all were "
-        f"late; on the same days without an outage it is {usual}. Callers that wait for a service hold the slots of the shared "
-        "pool meanwhile.",
+        f"On four days on which geocoding hangs for a while, {late} of {runs} runs of DAGs that call no service at all "
+        f"were late; on the same days without an outage it is {usual}. Callers that wait for a service hold the slots "
+        "of the shared pool meanwhile.",
         evidence=Evidence(
             "late runs of DAGs that call no service",
             Table.of(
@@ -1237,8 +1202,8 @@ def old_answers_are_allowed(lab: Lab) -> None:
     used, free = (sum(row["too_stale"] for day in x for row in day["callers"]) for x in (mine, best))
     expect(
         used <= free + 5,
-        f"On three days with an outage, callers used {used} answers that were older than they may be, or where none but a fresh "
-        "one will do. A route to last year's address looks as good in a table as one to this year's.",
+        f"On three days with an outage, callers used {used} answers that were older than they may be, or where none "
+        "but a fresh one will do. A route to last year's address looks as good in a table as one to this year's.",
         evidence=Evidence("callers that cost you most, next to the best", _dearest(mine, best, fallbacks, cluster[1])),
         ask="How old is the last good answer towards the end of an outage?",
         misconception="too_old",
@@ -1266,9 +1231,9 @@ def outage_costs_little(lab: Lab) -> None:
     )
     expect(
         share <= COST_SHARE,
-        f"Three days with an outage cost {yours:,.0f} USD with your fallbacks, {least:,.0f} with the best, and {most:,.0f} "
-        f"if every caller has the same ({FALLBACKS[alike.index(naive)]}): yours is {share:.0%} of the way from best to that, "
-        f"{COST_SHARE:.0%} is allowed.",
+        f"Three days with an outage cost {yours:,.0f} USD with your fallbacks, {least:,.0f} with the best, and "
+        f"{most:,.0f} if every caller has the same ({FALLBACKS[alike.index(naive)]}): yours is {share:.0%} of the way "
+        f"from best to that, {COST_SHARE:.0%} is allowed.",
         evidence=[
             Evidence("the bill of three days", bill),
             Evidence("callers that cost you most, next to the best", _dearest(mine, best, fallbacks, cluster[1])),

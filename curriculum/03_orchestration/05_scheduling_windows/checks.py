@@ -16,15 +16,13 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
-from decimal import Decimal
 from functools import cache
 from typing import Any
 from zoneinfo import ZoneInfo
 
 import numpy as np
 
-from workshop import plots
-from workshop.checks import CheckFailed, Evidence, as_table, check, expect
+from workshop.checks import CheckFailed, Evidence, as_number, as_table, check, expect
 from workshop.sim.nights import NIGHT_MINUTES, draw_minutes, in_order, night_of
 from workshop.table import Table
 from workshop.trusted import Lab, World
@@ -43,20 +41,20 @@ HINTS = {
     "a": (
         "Go backwards first: from each deadline, what is the last start that leaves everybody downstream the time for "
         "their longest runs? Jobs in the order of that last start are in the order of their dependencies too.",
-        "Then forwards: keep an array of 960 claims, and give each job, least time left first, a start between the end of its "
-        "upstreams' claims and its last start, where its claim meets no blackout. Jobs that simply go where the cluster is "
-        "emptiest at that moment drift late, where deadlines leave no choice to others.",
-        "Choose a level, say 60% of the slots. Place each job at the earliest start at which the claims stay at or below "
-        "the level; if one has no place, raise the level and begin again. With `current`, book first what still fits, and "
-        "re-place only who has changed or whose upstreams now end after its window opens.",
+        "Then forwards: keep an array of 960 claims, and give each job, least time left first, a start between the "
+        "end of its upstreams' claims and its last start, where its claim meets no blackout. Jobs that simply go "
+        "where the cluster is emptiest at that moment drift late, where deadlines leave no choice to others.",
+        "Choose a level, say 60% of the slots. Place each job at the earliest start at which the claims stay at or "
+        "below the level; if one has no place, raise the level and begin again. With `current`, book first what still "
+        "fits, and re-place only who has changed or whose upstreams now end after its window opens.",
     ),
     "b": (
-        "Build the local start from day and time, attach the zone with fold=0, go to UTC and back. When do you not come back "
-        "to where you started?",
-        "fold=0 is the first of two. A time in a gap does not come back the same from UTC: walk forward minute by minute until "
-        "one does. That is the first instant after the gap, whatever its length.",
-        "Days are days of the zone, so make the list of days before you go to UTC. The last day of a month is the one whose "
-        "tomorrow is in another month; it stands in for every month_day above its number.",
+        "Build the local start from day and time, attach the zone with fold=0, go to UTC and back. When do you not "
+        "come back to where you started?",
+        "fold=0 is the first of two. A time in a gap does not come back the same from UTC: walk forward minute by "
+        "minute until one does. That is the first instant after the gap, whatever its length.",
+        "Days are days of the zone, so make the list of days before you go to UTC. The last day of a month is the one "
+        "whose tomorrow is in another month; it stands in for every month_day above its number.",
     ),
 }
 MISCONCEPTIONS = {
@@ -171,23 +169,19 @@ class Night:
     plain_peak: float
 
 
-_NIGHTS: dict[tuple, list[Night]] = {}
-
-
 def _nights(lab: Lab) -> list[Night]:
-    """The three nights. The same world gives the same, so they are kept while a lab is worked on."""
-    key = (lab.world.name, lab.world.scale)
-    if key not in _NIGHTS:
-        if len(_NIGHTS) >= 4:
-            _NIGHTS.pop(next(iter(_NIGHTS)))
+    """The three nights."""
+
+    def make() -> list[Night]:
         other = lab.worlds(1)[0]
         rng = lab.rng("nights")
-        _NIGHTS[key] = [
+        return [
             _night(lab, rng, "an ordinary night", lab.world, False),
             _night(lab, rng, "a night at a month's end", lab.world, True),
             _night(lab, rng, "an ordinary night of another cluster", other, False),
         ]
-    return _NIGHTS[key]
+
+    return lab.kept("nights", make)
 
 
 def _read(world: World, month_end: bool) -> tuple[list[Job], dict[str, Any]]:
@@ -220,12 +214,12 @@ def _plan(lab: Lab, jobs: list[Job], capacity: dict[str, Any], current: list[Row
     for row in table.dicts():
         row["job_id"] = str(row["job_id"])
         for column in ("earliest", "latest", "slots", "minutes"):
-            value = row[column]
-            if isinstance(value, bool) or not isinstance(value, int | float | Decimal) or not math.isfinite(value):
-                raise CheckFailed(
-                    f"In your plan for {what}, {column} of {row['job_id']} is {value!r}; a number was expected."
-                )
-            row[column] = float(value)
+            value = as_number(row[column])
+            expect(
+                value is not None,
+                f"In your plan for {what}, {column} of {row['job_id']} is {row[column]!r}; a number was expected.",
+            )
+            row[column] = value
         if abs(row["earliest"]) > 10 * NIGHT_MINUTES or abs(row["latest"]) > 10 * NIGHT_MINUTES:
             raise CheckFailed(f"In your plan for {what}, the window of {row['job_id']} is nowhere near the night.")
         rows.append(row)
@@ -353,8 +347,8 @@ def claims_fit(lab: Lab) -> None:
             wide = float(np.median([r["latest"] - r["earliest"] for r in plan]))
             expect(
                 False,
-                f"On {night.name} the claims of {len(then)} jobs add up to {sum(r['slots'] for r in then):g} slots at minute "
-                f"{_clock(minute)}; the cluster has {night.capacity['slots'][minute]}."
+                f"On {night.name} the claims of {len(then)} jobs add up to {sum(r['slots'] for r in then):g} slots at "
+                f"minute {_clock(minute)}; the cluster has {night.capacity['slots'][minute]}."
                 + f" The median of your windows is {wide:g} minutes wide, and a claim counts from earliest until "
                 "latest + minutes." * (wide > 15),
                 evidence=Evidence(
@@ -389,16 +383,16 @@ def peak_is_low(lab: Lab) -> None:
     full = int(np.argmax(np.array(result["load"][1]) / np.array(night.capacity["slots"], dtype=float)))
     expect(
         max(mine) <= 1,
-        f"On {night.name} the jobs want {mine[worst]:.0%} of the slots at the peak; at more than 100% the "
-        f"cluster is overloaded. On the fullest draw it is fullest at minute {_clock(full)}.",
+        f"On {night.name} the jobs want {mine[worst]:.0%} of the slots at the peak; at more than 100% the cluster is "
+        f"overloaded. On the fullest draw it is fullest at minute {_clock(full)}.",
         evidence=evidence,
         ask="Who runs at that minute, and who of them could wait?",
         misconception="collision",
     )
     expect(
         ratio <= PEAK_RATIO,
-        f"Your peaks are {ratio:.2f} times those of a plain levelling heuristic on the same nights; {PEAK_RATIO} is allowed. On "
-        f"the fullest draw of {night.name} the cluster is fullest at minute {_clock(full)}.",
+        f"Your peaks are {ratio:.2f} times those of a plain levelling heuristic on the same nights; {PEAK_RATIO} is "
+        f"allowed. On the fullest draw of {night.name} the cluster is fullest at minute {_clock(full)}.",
         evidence=evidence,
         ask="Are the jobs of that minute there because they must, or because that was the emptiest place at their turn?",
         misconception="collision",
@@ -406,7 +400,7 @@ def peak_is_low(lab: Lab) -> None:
 
 
 def _draw(night: Night, result: dict[str, Any]) -> bytes:
-    from workshop.plots import BLUE, GREY, ORANGE, plt
+    from workshop.plots import BLUE, GREY, ORANGE, plt, png
 
     figure, ax = plt.subplots(figsize=(7.2, 2.6))
     at = np.arange(NIGHT_MINUTES)
@@ -416,7 +410,7 @@ def _draw(night: Night, result: dict[str, Any]) -> bytes:
     ax.set(xlabel="minute of the night (0: 18:00 UTC)", ylabel="slots")
     ax.set_title("Your fullest night")
     ax.legend(loc="upper right")
-    return plots.png(figure)
+    return png(figure)
 
 
 # -- changes to a plan in force ---------------------------------------------------------------------------------------------
@@ -435,24 +429,19 @@ class Change:
     minutes: list[list[float]]
 
 
-_CHANGES: dict[tuple, list[Change]] = {}
-
-
 def _changes(lab: Lab) -> list[Change]:
-    key = (lab.world.name, lab.world.scale)
-    if key not in _CHANGES:
-        if len(_CHANGES) >= 4:
-            _CHANGES.pop(next(iter(_CHANGES)))
+    def make() -> list[Change]:
         jobs, capacity = _read(lab.world, False)
         rng = lab.rng("changes")
         current = list(_in_force(rng, jobs, capacity).values())
         nobody: frozenset[str] = frozenset()
-        _CHANGES[key] = [
+        return [
             Change("nothing has changed", jobs, capacity, current, nobody, nobody, []),
             _first(_another_job, rng, jobs, capacity),
             _first(_longer_job, rng, jobs, capacity),
         ]
-    return _CHANGES[key]
+
+    return lab.kept("changes", make)
 
 
 def _first(
@@ -602,8 +591,8 @@ def change_stays_local(lab: Lab) -> None:
         bad, runs = sum(b["nights"] for b in rows), len(change.changed) * NIGHTS
         expect(
             bad <= max(1, CHANGED_SHARE * runs),
-            f"We gave `schedule` a plan in force, and {change.what}. Of {runs} runs of the jobs that changed or wait for one, "
-            f"{bad} break a promise under the new plan ({CHANGED_SHARE:.0%} may).",
+            f"We gave `schedule` a plan in force, and {change.what}. Of {runs} runs of the jobs that changed or wait "
+            f"for one, {bad} break a promise under the new plan ({CHANGED_SHARE:.0%} may).",
             evidence=Evidence(
                 "promises broken after the change",
                 Table.of(
@@ -617,8 +606,8 @@ def change_stays_local(lab: Lab) -> None:
         expect(
             result["claim_peak"] <= 1 + 1e-9,
             f"We gave `schedule` a plan in force, and {change.what}. In the new plan the claims add up to "
-            f"{result['claim_peak']:.0%} of the slots at minute {_clock(result['claim_minute'])}; "
-            "in the plan in force they fitted.",
+            f"{result['claim_peak']:.0%} of the slots at minute {_clock(result['claim_minute'])}; in the plan in force "
+            "they fitted.",
             ask="What is booked already when you place the jobs that changed?",
             misconception="collision",
         )

@@ -60,12 +60,12 @@ SETUP = (
     "create schema raw",
     "create table raw.order_batches (batch_id varchar, landed_at timestamp, source varchar, record_no integer, "
     "order_id bigint, version integer, event varchar, event_at timestamp, status varchar, ordered_on date, "
-    "customer_id bigint, country_code varchar, channel varchar, currency varchar, item_count utinyint, "
-    "total_amount decimal(14, 2), total_usd decimal(14, 2))",
+    "customer_id bigint, country_code varchar, channel varchar, currency varchar, item_count utinyint, total_amount "
+    "decimal(14, 2), total_usd decimal(14, 2))",
     "create table orders (order_id bigint, version integer, status varchar, ordered_on date, customer_id bigint, "
     "country_code varchar, channel varchar, total_usd decimal(14, 2), loaded_from varchar, loaded_at timestamp)",
-    "create table orders_daily (ordered_on date, order_count bigint, cancelled_count bigint, "
-    "total_usd decimal(18, 2), loaded_at timestamp)",
+    "create table orders_daily (ordered_on date, order_count bigint, cancelled_count bigint, total_usd decimal(18, "
+    "2), loaded_at timestamp)",
 )
 MOST_ROWS = 20_000  # no case comes near: more than these are wrong whatever they are
 # The casts make rows comparable one to one, whatever types a rebuilt table has been given; a sum of nothing is 0.
@@ -216,17 +216,9 @@ class Cast:
     first_day: date
 
 
-_cases: dict[tuple, Any] = {}
-
-
 def _cached(lab: Lab, name: str, make: Callable[[Lab, np.random.Generator], Any]) -> Any:
     """Cases depend on the world alone, never on the learner: made once."""
-    key = (lab.world.name, lab.world.scale, name)
-    if key not in _cases:
-        if len(_cases) > 40:
-            _cases.clear()
-        _cases[key] = make(lab, lab.rng(name))
-    return _cases[key]
+    return lab.kept(name, lambda: make(lab, lab.rng(name)))
 
 
 def _cast(lab: Lab, rng: np.random.Generator) -> Cast:
@@ -727,8 +719,8 @@ def compare_orders(
     if passed:
         k, g, w = passed[0]
         return Finding(
-            f"version {w[1]} of order {k}, which this batch brings, was passed over: orders still holds version {g[1]}"
-            f"{_of(len(passed), theirs)}",
+            f"version {w[1]} of order {k}, which this batch brings, was passed over: orders still holds version "
+            f"{g[1]}{_of(len(passed), theirs)}",
             "skipped",
             k,
             "Which of your conditions lets a newer version be passed over?",
@@ -1048,8 +1040,9 @@ def untouched_days(lab: Lab) -> None:
     rows.sort(key=lambda r: -r[1])
     expect(
         written <= allowed,
-        f"Loading {batch.batch_id} wrote {written:,} rows. It has {len(batch.records)} records, on {len(near)} days with "
-        f"{on_days} orders: {allowed} rows ({WRITES_PER_ROW} times all of these) are enough, however large the tables are.",
+        f"Loading {batch.batch_id} wrote {written:,} rows. It has {len(batch.records)} records, on {len(near)} days "
+        f"with {on_days} orders: {allowed} rows ({WRITES_PER_ROW} times all of these) are enough, however large the "
+        "tables are.",
         evidence=Evidence("rows written by statement", Table.of(["statement", "rows_written", "sql"], rows[:12])),
         ask="What would this load cost with five years of orders in the table?",
         misconception="full_refresh",
@@ -1185,8 +1178,8 @@ def killed_and_rerun(lab: Lab) -> None:
     if finding:
         evidence += [_shown(small), Evidence("yours and expected, after the rerun", finding.rows)]
     raise CheckFailed(
-        f"Killed {where} and run again, the load does not end as if it had run once: {what}. "
-        f"{len(bad)} of {len(frames)} kills end wrong.",
+        f"Killed {where} and run again, the load does not end as if it had run once: {what}. {len(bad)} of "
+        f"{len(frames)} kills end wrong.",
         evidence=evidence,
         ask="Which statements must take effect together or not at all, so that the rerun finds what the first run found?"
         if half
@@ -1328,8 +1321,8 @@ def other_days_stay(lab: Lab) -> None:
     if new != old:
         finding = _difference(old, new, {b.landed_at for b in damage.landed})
         raise CheckFailed(
-            f"{_words(damage)} {finding.words} on other days. Finance has adjusted some of them by hand, and the files of "
-            "others are no longer kept: what is lost there does not come back.",
+            f"{_words(damage)} {finding.words} on other days. Finance has adjusted some of them by hand, and the files "
+            "of others are no longer kept: what is lost there does not come back.",
             evidence=Evidence("on days outside the range", finding.rows),
             ask="By which column do you choose the rows to replace: the order's day, or the day of a load?",
             misconception="other_days",
@@ -1429,15 +1422,15 @@ HINTS = {
         "Three steps: the batch's records that are newer than what orders holds, one an order; the days that those "
         "orders stand on now and will stand on; then replace these orders and these days.",
         "One transaction around all of it. Stage the winners with row_number() over (partition by order_id order by "
-        "version desc) and a left join to orders (version higher, or not there). Take the old days from orders before you "
-        "change it. Recompute orders_daily for these days from orders.",
+        "version desc) and a left join to orders (version higher, or not there). Take the old days from orders before "
+        "you change it. Recompute orders_daily for these days from orders.",
     ),
     "b": (
         "Which order belongs to a day? You cannot tell from one record: what else has landed for it?",
         "Pick the highest version of every order over all batches first, then keep those whose day is in the range. "
         "Remove all rows of the range from both tables, whatever they are, and insert these.",
-        "begin; delete from orders and orders_daily where ordered_on between the two days; insert the winners (row_number "
-        "by version desc, landed_at); insert the sums; commit.",
+        "begin; delete from orders and orders_daily where ordered_on between the two days; insert the winners "
+        "(row_number by version desc, landed_at); insert the sums; commit.",
     ),
 }
 MISCONCEPTIONS = {

@@ -11,32 +11,32 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Sequence
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
-from workshop.checks import CheckFailed, Evidence, LearnerError, as_table, check, expect
+from workshop.checks import CheckFailed, Evidence, LearnerError, as_number, as_table, check, expect
 from workshop.table import Table
 from workshop.trusted import Lab, World
+from workshop.world.build import history
 
 SUBJECTS = ("handoffs",)
 
 HINTS = {
     "a": (
-        "Create the five instruments first, outside `record`. In `record`, a value that takes two events (a duration) needs a "
-        "place where the first one is remembered: a dict keyed by run_id and stage or handoff.",
-        "`meter.create_histogram(name, unit=..., explicit_bucket_boundaries_advisory=[...])`. What are the default bounds made "
-        "for, and where do your waits lie?",
-        "Bounds in a geometric series (60, 100, 170, ... seconds) give every p95 the same relative precision. An attribute is "
-        "worth having if you would group by it, and if you can list its values today.",
+        "Create the five instruments first, outside `record`. In `record`, a value that takes two events (a duration) "
+        "needs a place where the first one is remembered: a dict keyed by run_id and stage or handoff.",
+        "`meter.create_histogram(name, unit=..., explicit_bucket_boundaries_advisory=[...])`. What are the default "
+        "bounds made for, and where do your waits lie?",
+        "Bounds in a geometric series (60, 100, 170, ... seconds) give every p95 the same relative precision. An "
+        "attribute is worth having if you would group by it, and if you can list its values today.",
     ),
     "b": (
         "Take one stream and one night, on paper: when does each stage begin, and what made it wait? Then move one handoff.",
-        "The report is as late as its latest path. Replay a path: time = max(time, not_before) + delay, then + work. Do it "
-        "for all paths of a night, take the maximum, then once more with one handoff shorter.",
-        "In SQL: a recursive CTE that carries (cut handoff, stage, night, time) from the first stages to the last, one row a "
-        "path. In Python: stages in topological order, once for each handoff and night.",
+        "The report is as late as its latest path. Replay a path: time = max(time, not_before) + delay, then + work. "
+        "Do it for all paths of a night, take the maximum, then once more with one handoff shorter.",
+        "In SQL: a recursive CTE that carries (cut handoff, stage, night, time) from the first stages to the last, "
+        "one row a path. In Python: stages in topological order, once for each handoff and night.",
     ),
 }
 
@@ -237,8 +237,8 @@ def instruments_as_agreed(lab: Lab) -> None:
         )
         expect(
             mine["unit"] == unit,
-            f"The unit of {name} is {mine['unit'] or 'empty'!r}, agreed is {unit!r}: a dashboard that adds it to another team's "
-            "will be wrong by that factor.",
+            f"The unit of {name} is {mine['unit'] or 'empty'!r}, agreed is {unit!r}: a dashboard that adds it to "
+            "another team's will be wrong by that factor.",
             evidence=evidence,
             misconception="other_instrument",
         )
@@ -277,8 +277,8 @@ def values_are_right(lab: Lab) -> None:
         expect(mine is not None, f"The export has no {name}.", misconception="other_instrument")
         expect(
             not any("otel.metric.overflow" in p["attributes"] for p in mine["points"]),
-            f"{name} has more than two thousand series after a month. The SDK throws what is beyond that into one series "
-            "(otel.metric.overflow), and nobody can tell any more what belongs to what.",
+            f"{name} has more than two thousand series after a month. The SDK throws what is beyond that into one "
+            "series (otel.metric.overflow), and nobody can tell any more what belongs to what.",
             ask="Which attribute has a new value every night?",
             misconception="cardinality",
         )
@@ -347,11 +347,10 @@ def series_are_bounded(lab: Lab) -> None:
             keys = set(p["attributes"])
             expect(
                 not keys - agreed,
-                f"{name} has the attribute {', '.join(sorted(keys - agreed))}, which is not in the table of what was agreed. "
-                "It has "
-                f"{count[name]:,} series after one month; all instruments together have {sum(count.values()):,}, {MOST_SERIES} "
-                "are "
-                "allowed. Each is stored and paid for, and a dashboard that sums over the agreed ones does not know it.",
+                f"{name} has the attribute {', '.join(sorted(keys - agreed))}, which is not in the table of what was "
+                f"agreed. It has {count[name]:,} series after one month; all instruments together have "
+                f"{sum(count.values()):,}, {MOST_SERIES} are allowed. Each is stored and paid for, and a dashboard "
+                "that sums over the agreed ones does not know it.",
                 evidence=shown,
                 ask="How many values will this attribute have in a year, and would you group a chart by it?",
                 misconception="cardinality",
@@ -367,8 +366,7 @@ def series_are_bounded(lab: Lab) -> None:
         expect(
             kind in MESSAGES,
             f"kestrel.stage.failures has error.type {str(kind)[:60]!r}. The events' error_type is one of "
-            f"{', '.join(MESSAGES)}: five "
-            "values, where messages name rows and accounts and are all different.",
+            f"{', '.join(MESSAGES)}: five values, where messages name rows and accounts and are all different.",
             evidence=shown,
             misconception="cardinality",
         )
@@ -403,9 +401,10 @@ def percentiles_can_be_read(lab: Lab) -> None:
                 what = ", ".join(str(v) for _, v in key)
                 expect(
                     p95 < 60 or high <= FACTOR * low * (1 + 1e-9),
-                    f"The p95 of {name} of {what} is {p95:,.0f} s. All that your export tells is that it lies between {low:,.0f} "
-                    f"and {'anything' if math.isinf(high) else f'{high:,.0f}'} s: a factor of "
-                    f"{'infinity' if not low or math.isinf(high) else f'{high / low:.1f}'}, where {FACTOR:g} is allowed.",
+                    f"The p95 of {name} of {what} is {p95:,.0f} s. All that your export tells is that it lies between "
+                    f"{low:,.0f} and {'anything' if math.isinf(high) else f'{high:,.0f}'} s: a factor of "
+                    f"{'infinity' if not low or math.isinf(high) else f'{high / low:.1f}'}, where {FACTOR:g} is "
+                    "allowed.",
                     evidence=Evidence(
                         "your buckets of this series",
                         Table.of(
@@ -438,13 +437,14 @@ def _minutes(lab: Lab, world: World) -> dict[str, float]:
         )
         found: dict[str, float] = {}
         for handoff_id, minutes in table.rows:
+            number = as_number(minutes)
             expect(
-                isinstance(minutes, int | float) and not isinstance(minutes, bool) and math.isfinite(minutes),
+                number is not None,
                 f"minutes_forward of {handoff_id} is {minutes!r}: a number of minutes was expected, 0 where nothing is gained.",
                 misconception="left_out",
             )
             expect(handoff_id not in found, f"{handoff_id} is there twice: one row for each handoff was expected.")
-            found[str(handoff_id)] = float(minutes)
+            found[str(handoff_id)] = number
         return found
 
     return lab.once(f"minutes/{world.name}", make)
@@ -481,9 +481,10 @@ def slow_handoff_comes_first(lab: Lab) -> None:
             longest = max(rows, key=lambda r: r["wait"])["handoff_id"] == first
             expect(
                 chosen["minutes_forward"] >= 0.95 * best["minutes_forward"],
-                f"Your first of stream {stream} is {first} ({chosen['kind']}, waits {chosen['wait']:.0f} min a night): an hour "
-                f"less there brings the report {chosen['minutes_forward']:.0f} min forward. {best['handoff_id']} "
-                f"({best['kind']}) waits {best['wait']:.0f} min, and brings it {best['minutes_forward']:.0f} min forward.",
+                f"Your first of stream {stream} is {first} ({chosen['kind']}, waits {chosen['wait']:.0f} min a night): "
+                f"an hour less there brings the report {chosen['minutes_forward']:.0f} min forward. "
+                f"{best['handoff_id']} ({best['kind']}) waits {best['wait']:.0f} min, and brings it "
+                f"{best['minutes_forward']:.0f} min forward.",
                 evidence=Evidence(
                     f"handoffs of {stream}, by what an hour less brings",
                     Table.of(
@@ -530,8 +531,9 @@ def minutes_are_right(lab: Lab) -> None:
         elif clock:
             ask = "What does rule 3 say of a timer that is itself made an hour shorter?"
         raise CheckFailed(
-            f"{handoff} ({kind}) an hour shorter brings the report {right:.1f} min a night forward; you have {yours:.1f}. "
-            f"{len(wrong)} of {len(truth)} handoffs that bring a minute or more are off by more than a minute and 5%.",
+            f"{handoff} ({kind}) an hour shorter brings the report {right:.1f} min a night forward; you have "
+            f"{yours:.1f}. {len(wrong)} of {len(truth)} handoffs that bring a minute or more are off by more than a "
+            "minute and 5%.",
             evidence=Evidence("minutes that differ", Table.of(["handoff", "kind", "replayed", "yours"], wrong[:8])),
             ask=ask,
             misconception="per_night" if nights or seconds else "on_the_path" if yours > right else "timer",
@@ -547,8 +549,8 @@ def idle_handoffs_bring_nothing(lab: Lab) -> None:
         gone = [r["handoff_id"] for r in rows if r["handoff_id"] not in mine]
         expect(
             not gone,
-            f"{len(gone)} handoffs that hold nothing back are not in your list, {gone[:1] and gone[0]} among them. Whoever looks "
-            "them up does not learn that an hour there is wasted.",
+            f"{len(gone)} handoffs that hold nothing back are not in your list, {gone[:1] and gone[0]} among them. "
+            "Whoever looks them up does not learn that an hour there is wasted.",
             misconception="left_out",
         )
         wrong = [r for r in rows if abs(mine[r["handoff_id"]]) >= TOLERANCE_MIN]
@@ -556,9 +558,10 @@ def idle_handoffs_bring_nothing(lab: Lab) -> None:
             worst = max(wrong, key=lambda r: abs(mine[r["handoff_id"]]))
             expect(
                 False,
-                f"{worst['handoff_id']} ({worst['kind']}) waits {worst['wait']:.0f} min a night, and you say that an hour less "
-                f"brings {mine[worst['handoff_id']]:.0f} min. In the replay the report comes at the same minute: something else "
-                f"is later every night. So it is with {len(wrong)} of {len(rows)} handoffs that hold nothing back.",
+                f"{worst['handoff_id']} ({worst['kind']}) waits {worst['wait']:.0f} min a night, and you say that an "
+                f"hour less brings {mine[worst['handoff_id']]:.0f} min. In the replay the report comes at the same "
+                f"minute: something else is later every night. So it is with {len(wrong)} of {len(rows)} handoffs that "
+                "hold nothing back.",
                 evidence=Evidence(
                     "handoffs that bring nothing",
                     Table.of(
@@ -575,13 +578,6 @@ def idle_handoffs_bring_nothing(lab: Lab) -> None:
 
 
 # -- twelve weeks later --------------------------------------------------------------------------------------------------------
-
-
-@lru_cache(maxsize=1)
-def _made_by() -> Any:
-    from workshop.world.build import history
-
-    return history("handoffs")
 
 
 def _streams(world: World) -> dict[str, tuple[Any, list[str]]]:
@@ -640,7 +636,7 @@ def _streams(world: World) -> dict[str, tuple[Any, list[str]]]:
         ]
         fed = {h[2] for h in handoffs}
         found[stream_id] = (
-            _made_by().Stream(
+            history("handoffs").Stream(
                 np.zeros(len(order)),
                 order,
                 np.zeros(len(order)),
@@ -670,7 +666,7 @@ def twelve_weeks_later(lab: Lab) -> Any:
         for week in range(13):
             cut = set(order[:week])
             last = [
-                _made_by().replay(s, {e: 60.0 for e, h in enumerate(ids) if h in cut})[1][:, -1].mean()
+                history("handoffs").replay(s, {e: 60.0 for e, h in enumerate(ids) if h in cut})[1][:, -1].mean()
                 for s, ids in streams.values()
             ]
             hours.append(float(np.mean(last)) / 60)

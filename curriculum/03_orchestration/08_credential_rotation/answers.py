@@ -149,1803 +149,405 @@ class Rotator:
                     p.store.put(f"asked/{account_id}/{new['version']}", asked)
 
 
-# %% [a] wrong revoked_at_the_bound fails=rotations_lose_no_call says="still called with it"
+# %% [a] right what_is_valid
+# What vault and log say, in as few words as it takes; wrong answers are edits of this one.
+class Rotator:
+    def __init__(self, platform, overlap_s):
+        self.vault, self.log, self.desk, self.store = platform.vault, platform.log, platform.desk, platform.store
+        self.overlap_s = overlap_s
+
+    def rotate(self, account_id, rotation_id, now_s):
+        self.note(account_id)
+        self.vault.issue(account_id, rotation_id)
+        self.work(account_id, now_s)
+
+    def leaked(self, account_id, version, now_s):
+        key = f"leak {account_id} {version}"
+        case = self.store.get(key)
+        if case is None:
+            valid = self.valid(account_id)
+            if version not in valid:
+                return
+            case = [version == max(valid), [c for c, v in self.last(account_id).items() if v == version]]
+            self.store.put(key, case)
+        self.note(account_id)
+        if case[0]:
+            self.vault.issue(account_id, f"leak {account_id} {version}")
+        self.vault.revoke(account_id, version)
+        for caller in case[1]:
+            self.desk.tell(account_id, caller, "leaked: read the new version")
+        self.work(account_id, now_s)
+
+    def tick(self, now_s):
+        for account_id in self.store.get("accounts", []):
+            self.work(account_id, now_s)
+
+    def note(self, account_id):
+        accounts = self.store.get("accounts", [])
+        if account_id not in accounts:
+            self.store.put("accounts", [*accounts, account_id])
+
+    def valid(self, account_id):
+        return {v["version"]: v for v in self.vault.versions(account_id) if v["revoked_at_s"] is None}
+
+    def last(self, account_id):
+        return {c["caller_id"]: c["version"] for c in self.log.calls(account_id) if c["status"] != 401}
+
+    def work(self, account_id, now_s):
+        valid = self.valid(account_id)
+        new = max(valid)
+        if valid[new]["delivered_at_s"] is None:
+            if not self.vault.works(account_id, new):
+                return
+            self.vault.deliver(account_id, new)
+        old = [v for v in valid if v != new]
+        gone = self.desk.retired(account_id)
+        behind = [c for c, v in self.last(account_id).items() if v in old and c not in gone]
+        if not behind:
+            for v in old:
+                self.vault.revoke(account_id, v)
+        elif now_s >= valid[new]["issued_at_s"] + self.overlap_s:
+            for c in behind:
+                asked = self.store.get(f"asked {account_id} {new}", [])
+                if c not in asked:
+                    self.desk.escalate(account_id, c)
+                    self.store.put(f"asked {account_id} {new}", [*asked, c])
+
+
+# %% [a] wrong revoked_at_the_bound of=what_is_valid fails=rotations_lose_no_call says="still called with it"
 # Revokes when the bound is reached, as the calendar says.
-class Rotator:
-    def __init__(self, platform, overlap_s):
-        self.vault, self.log, self.desk, self.store = platform.vault, platform.log, platform.desk, platform.store
-        self.overlap_s = overlap_s
+# -         gone = self.desk.retired(account_id)
+# -         behind = [c for c, v in self.last(account_id).items() if v in old and c not in gone]
+# -         if not behind:
+# +         if now_s >= valid[new]["issued_at_s"] + self.overlap_s:
 
-    def rotate(self, account_id, rotation_id, now_s):
-        self.note(account_id)
-        self.vault.issue(account_id, rotation_id)
-        self.work(account_id, now_s)
-
-    def leaked(self, account_id, version, now_s):
-        key = f"leak {account_id} {version}"
-        case = self.store.get(key)
-        if case is None:
-            valid = self.valid(account_id)
-            if version not in valid:
-                return
-            case = [version == max(valid), [c for c, v in self.last(account_id).items() if v == version]]
-            self.store.put(key, case)
-        self.note(account_id)
-        if case[0]:
-            self.vault.issue(account_id, f"leak {account_id} {version}")
-        self.vault.revoke(account_id, version)
-        for caller in case[1]:
-            self.desk.tell(account_id, caller, "leaked: read the new version")
-        self.work(account_id, now_s)
-
-    def tick(self, now_s):
-        for account_id in self.store.get("accounts", []):
-            self.work(account_id, now_s)
-
-    def note(self, account_id):
-        accounts = self.store.get("accounts", [])
-        if account_id not in accounts:
-            self.store.put("accounts", [*accounts, account_id])
-
-    def valid(self, account_id):
-        return {v["version"]: v for v in self.vault.versions(account_id) if v["revoked_at_s"] is None}
-
-    def last(self, account_id):
-        return {c["caller_id"]: c["version"] for c in self.log.calls(account_id) if c["status"] != 401}
-
-    def work(self, account_id, now_s):
-        valid = self.valid(account_id)
-        new = max(valid)
-        if valid[new]["delivered_at_s"] is None:
-            if not self.vault.works(account_id, new):
-                return
-            self.vault.deliver(account_id, new)
-        old = [v for v in valid if v != new]
-        if now_s >= valid[new]["issued_at_s"] + self.overlap_s:
-            for v in old:
-                self.vault.revoke(account_id, v)
+# -         elif now_s >= valid[new]["issued_at_s"] + self.overlap_s:
+# -             for c in behind:
+# -                 asked = self.store.get(f"asked {account_id} {new}", [])
+# -                 if c not in asked:
+# -                     self.desk.escalate(account_id, c)
+# -                     self.store.put(f"asked {account_id} {new}", [*asked, c])
 
 
-# %% [a] wrong revoked_when_delivered fails=rotations_lose_no_call says="still called with it"
+# %% [a] wrong revoked_when_delivered of=what_is_valid fails=rotations_lose_no_call says="still called with it"
 # What is delivered is in use: the old version goes at once.
-class Rotator:
-    def __init__(self, platform, overlap_s):
-        self.vault, self.log, self.desk, self.store = platform.vault, platform.log, platform.desk, platform.store
-        self.overlap_s = overlap_s
-
-    def rotate(self, account_id, rotation_id, now_s):
-        self.note(account_id)
-        self.vault.issue(account_id, rotation_id)
-        self.work(account_id, now_s)
-
-    def leaked(self, account_id, version, now_s):
-        key = f"leak {account_id} {version}"
-        case = self.store.get(key)
-        if case is None:
-            valid = self.valid(account_id)
-            if version not in valid:
-                return
-            case = [version == max(valid), [c for c, v in self.last(account_id).items() if v == version]]
-            self.store.put(key, case)
-        self.note(account_id)
-        if case[0]:
-            self.vault.issue(account_id, f"leak {account_id} {version}")
-        self.vault.revoke(account_id, version)
-        for caller in case[1]:
-            self.desk.tell(account_id, caller, "leaked: read the new version")
-        self.work(account_id, now_s)
-
-    def tick(self, now_s):
-        for account_id in self.store.get("accounts", []):
-            self.work(account_id, now_s)
-
-    def note(self, account_id):
-        accounts = self.store.get("accounts", [])
-        if account_id not in accounts:
-            self.store.put("accounts", [*accounts, account_id])
-
-    def valid(self, account_id):
-        return {v["version"]: v for v in self.vault.versions(account_id) if v["revoked_at_s"] is None}
-
-    def last(self, account_id):
-        return {c["caller_id"]: c["version"] for c in self.log.calls(account_id) if c["status"] != 401}
-
-    def work(self, account_id, now_s):
-        valid = self.valid(account_id)
-        new = max(valid)
-        if valid[new]["delivered_at_s"] is None:
-            if not self.vault.works(account_id, new):
-                return
-            self.vault.deliver(account_id, new)
-        old = [v for v in valid if v != new]
-        for v in old:
-            self.vault.revoke(account_id, v)
+# -         gone = self.desk.retired(account_id)
+# -         behind = [c for c, v in self.last(account_id).items() if v in old and c not in gone]
+# -         if not behind:
+# -             for v in old:
+# -                 self.vault.revoke(account_id, v)
+# -         elif now_s >= valid[new]["issued_at_s"] + self.overlap_s:
+# -             for c in behind:
+# -                 asked = self.store.get(f"asked {account_id} {new}", [])
+# -                 if c not in asked:
+# -                     self.desk.escalate(account_id, c)
+# -                     self.store.put(f"asked {account_id} {new}", [*asked, c])
+# +         for v in old:
+# +             self.vault.revoke(account_id, v)
 
 
-# %% [a] wrong one_caller_is_proof fails=rotations_lose_no_call says="still called with it"
+# %% [a] wrong one_caller_is_proof of=what_is_valid fails=rotations_lose_no_call says="still called with it"
 # The new version has been used, so it is verified.
-class Rotator:
-    def __init__(self, platform, overlap_s):
-        self.vault, self.log, self.desk, self.store = platform.vault, platform.log, platform.desk, platform.store
-        self.overlap_s = overlap_s
+# -         gone = self.desk.retired(account_id)
+# -         behind = [c for c, v in self.last(account_id).items() if v in old and c not in gone]
+# -         if not behind:
+# +         moved = [c for c, v in self.last(account_id).items() if v == new]
+# +         if moved or now_s > valid[new]["issued_at_s"] + self.overlap_s:
 
-    def rotate(self, account_id, rotation_id, now_s):
-        self.note(account_id)
-        self.vault.issue(account_id, rotation_id)
-        self.work(account_id, now_s)
-
-    def leaked(self, account_id, version, now_s):
-        key = f"leak {account_id} {version}"
-        case = self.store.get(key)
-        if case is None:
-            valid = self.valid(account_id)
-            if version not in valid:
-                return
-            case = [version == max(valid), [c for c, v in self.last(account_id).items() if v == version]]
-            self.store.put(key, case)
-        self.note(account_id)
-        if case[0]:
-            self.vault.issue(account_id, f"leak {account_id} {version}")
-        self.vault.revoke(account_id, version)
-        for caller in case[1]:
-            self.desk.tell(account_id, caller, "leaked: read the new version")
-        self.work(account_id, now_s)
-
-    def tick(self, now_s):
-        for account_id in self.store.get("accounts", []):
-            self.work(account_id, now_s)
-
-    def note(self, account_id):
-        accounts = self.store.get("accounts", [])
-        if account_id not in accounts:
-            self.store.put("accounts", [*accounts, account_id])
-
-    def valid(self, account_id):
-        return {v["version"]: v for v in self.vault.versions(account_id) if v["revoked_at_s"] is None}
-
-    def last(self, account_id):
-        return {c["caller_id"]: c["version"] for c in self.log.calls(account_id) if c["status"] != 401}
-
-    def work(self, account_id, now_s):
-        valid = self.valid(account_id)
-        new = max(valid)
-        if valid[new]["delivered_at_s"] is None:
-            if not self.vault.works(account_id, new):
-                return
-            self.vault.deliver(account_id, new)
-        old = [v for v in valid if v != new]
-        moved = [c for c, v in self.last(account_id).items() if v == new]
-        if moved or now_s > valid[new]["issued_at_s"] + self.overlap_s:
-            for v in old:
-                self.vault.revoke(account_id, v)
+# -         elif now_s >= valid[new]["issued_at_s"] + self.overlap_s:
+# -             for c in behind:
+# -                 asked = self.store.get(f"asked {account_id} {new}", [])
+# -                 if c not in asked:
+# -                     self.desk.escalate(account_id, c)
+# -                     self.store.put(f"asked {account_id} {new}", [*asked, c])
 
 
-# %% [a] wrong quiet_for_a_day fails=rotations_lose_no_call says="still called with it"
+# %% [a] wrong quiet_for_a_day of=what_is_valid fails=rotations_lose_no_call says="still called with it"
 # Nobody used the old version for a day: then nobody needs it. A weekly caller is forgotten.
-class Rotator:
-    def __init__(self, platform, overlap_s):
-        self.vault, self.log, self.desk, self.store = platform.vault, platform.log, platform.desk, platform.store
-        self.overlap_s = overlap_s
+# -         old = [v for v in valid if v != new]
+# +         old = [v for v in valid if v != new]
+# +         recent = {c["caller_id"]: c["version"] for c in self.log.calls(account_id, now_s - 86400) if c["status"] != 401}
 
-    def rotate(self, account_id, rotation_id, now_s):
-        self.note(account_id)
-        self.vault.issue(account_id, rotation_id)
-        self.work(account_id, now_s)
-
-    def leaked(self, account_id, version, now_s):
-        key = f"leak {account_id} {version}"
-        case = self.store.get(key)
-        if case is None:
-            valid = self.valid(account_id)
-            if version not in valid:
-                return
-            case = [version == max(valid), [c for c, v in self.last(account_id).items() if v == version]]
-            self.store.put(key, case)
-        self.note(account_id)
-        if case[0]:
-            self.vault.issue(account_id, f"leak {account_id} {version}")
-        self.vault.revoke(account_id, version)
-        for caller in case[1]:
-            self.desk.tell(account_id, caller, "leaked: read the new version")
-        self.work(account_id, now_s)
-
-    def tick(self, now_s):
-        for account_id in self.store.get("accounts", []):
-            self.work(account_id, now_s)
-
-    def note(self, account_id):
-        accounts = self.store.get("accounts", [])
-        if account_id not in accounts:
-            self.store.put("accounts", [*accounts, account_id])
-
-    def valid(self, account_id):
-        return {v["version"]: v for v in self.vault.versions(account_id) if v["revoked_at_s"] is None}
-
-    def last(self, account_id):
-        return {c["caller_id"]: c["version"] for c in self.log.calls(account_id) if c["status"] != 401}
-
-    def work(self, account_id, now_s):
-        valid = self.valid(account_id)
-        new = max(valid)
-        if valid[new]["delivered_at_s"] is None:
-            if not self.vault.works(account_id, new):
-                return
-            self.vault.deliver(account_id, new)
-        old = [v for v in valid if v != new]
-        recent = {c["caller_id"]: c["version"] for c in self.log.calls(account_id, now_s - 86400) if c["status"] != 401}
-        gone = self.desk.retired(account_id)
-        behind = [c for c, v in recent.items() if v in old and c not in gone]
-        if now_s < valid[new]["issued_at_s"] + 86400:
-            return
-        if not behind:
-            for v in old:
-                self.vault.revoke(account_id, v)
-        elif now_s >= valid[new]["issued_at_s"] + self.overlap_s:
-            for c in behind:
-                asked = self.store.get(f"asked {account_id} {new}", [])
-                if c not in asked:
-                    self.desk.escalate(account_id, c)
-                    self.store.put(f"asked {account_id} {new}", [*asked, c])
+# -         behind = [c for c, v in self.last(account_id).items() if v in old and c not in gone]
+# +         behind = [c for c, v in recent.items() if v in old and c not in gone]
+# +         if now_s < valid[new]["issued_at_s"] + 86400:
+# +             return
 
 
-# %% [a] wrong delivered_before_it_works fails=rotations_lose_no_call says="did not work before"
+# %% [a] wrong delivered_before_it_works of=what_is_valid fails=rotations_lose_no_call says="did not work before"
 # Delivers in the moment of issuing.
-class Rotator:
-    def __init__(self, platform, overlap_s):
-        self.vault, self.log, self.desk, self.store = platform.vault, platform.log, platform.desk, platform.store
-        self.overlap_s = overlap_s
-
-    def rotate(self, account_id, rotation_id, now_s):
-        self.note(account_id)
-        self.vault.issue(account_id, rotation_id)
-        self.work(account_id, now_s)
-
-    def leaked(self, account_id, version, now_s):
-        key = f"leak {account_id} {version}"
-        case = self.store.get(key)
-        if case is None:
-            valid = self.valid(account_id)
-            if version not in valid:
-                return
-            case = [version == max(valid), [c for c, v in self.last(account_id).items() if v == version]]
-            self.store.put(key, case)
-        self.note(account_id)
-        if case[0]:
-            self.vault.issue(account_id, f"leak {account_id} {version}")
-        self.vault.revoke(account_id, version)
-        for caller in case[1]:
-            self.desk.tell(account_id, caller, "leaked: read the new version")
-        self.work(account_id, now_s)
-
-    def tick(self, now_s):
-        for account_id in self.store.get("accounts", []):
-            self.work(account_id, now_s)
-
-    def note(self, account_id):
-        accounts = self.store.get("accounts", [])
-        if account_id not in accounts:
-            self.store.put("accounts", [*accounts, account_id])
-
-    def valid(self, account_id):
-        return {v["version"]: v for v in self.vault.versions(account_id) if v["revoked_at_s"] is None}
-
-    def last(self, account_id):
-        return {c["caller_id"]: c["version"] for c in self.log.calls(account_id) if c["status"] != 401}
-
-    def work(self, account_id, now_s):
-        valid = self.valid(account_id)
-        new = max(valid)
-        if valid[new]["delivered_at_s"] is None:
-            self.vault.deliver(account_id, new)
-        old = [v for v in valid if v != new]
-        gone = self.desk.retired(account_id)
-        behind = [c for c, v in self.last(account_id).items() if v in old and c not in gone]
-        if not behind:
-            for v in old:
-                self.vault.revoke(account_id, v)
-        elif now_s >= valid[new]["issued_at_s"] + self.overlap_s:
-            for c in behind:
-                asked = self.store.get(f"asked {account_id} {new}", [])
-                if c not in asked:
-                    self.desk.escalate(account_id, c)
-                    self.store.put(f"asked {account_id} {new}", [*asked, c])
+# -             if not self.vault.works(account_id, new):
+# -                 return
 
 
-# %% [a] wrong overlap_for_ever fails=overlap_ends says="never revoked"
+# %% [a] wrong overlap_for_ever of=what_is_valid fails=overlap_ends says="never revoked"
 # Rotates, and leaves the old version valid in case somebody needs it.
-class Rotator:
-    def __init__(self, platform, overlap_s):
-        self.vault, self.log, self.desk, self.store = platform.vault, platform.log, platform.desk, platform.store
-        self.overlap_s = overlap_s
-
-    def rotate(self, account_id, rotation_id, now_s):
-        self.note(account_id)
-        self.vault.issue(account_id, rotation_id)
-        self.work(account_id, now_s)
-
-    def leaked(self, account_id, version, now_s):
-        key = f"leak {account_id} {version}"
-        case = self.store.get(key)
-        if case is None:
-            valid = self.valid(account_id)
-            if version not in valid:
-                return
-            case = [version == max(valid), [c for c, v in self.last(account_id).items() if v == version]]
-            self.store.put(key, case)
-        self.note(account_id)
-        if case[0]:
-            self.vault.issue(account_id, f"leak {account_id} {version}")
-        self.vault.revoke(account_id, version)
-        for caller in case[1]:
-            self.desk.tell(account_id, caller, "leaked: read the new version")
-        self.work(account_id, now_s)
-
-    def tick(self, now_s):
-        for account_id in self.store.get("accounts", []):
-            self.work(account_id, now_s)
-
-    def note(self, account_id):
-        accounts = self.store.get("accounts", [])
-        if account_id not in accounts:
-            self.store.put("accounts", [*accounts, account_id])
-
-    def valid(self, account_id):
-        return {v["version"]: v for v in self.vault.versions(account_id) if v["revoked_at_s"] is None}
-
-    def last(self, account_id):
-        return {c["caller_id"]: c["version"] for c in self.log.calls(account_id) if c["status"] != 401}
-
-    def work(self, account_id, now_s):
-        valid = self.valid(account_id)
-        new = max(valid)
-        if valid[new]["delivered_at_s"] is None:
-            if not self.vault.works(account_id, new):
-                return
-            self.vault.deliver(account_id, new)
-        old = [v for v in valid if v != new]
-        gone = self.desk.retired(account_id)
-        behind = [c for c, v in self.last(account_id).items() if v in old and c not in gone]
-        if not behind:
-            return
-        elif now_s >= valid[new]["issued_at_s"] + self.overlap_s:
-            for c in behind:
-                asked = self.store.get(f"asked {account_id} {new}", [])
-                if c not in asked:
-                    self.desk.escalate(account_id, c)
-                    self.store.put(f"asked {account_id} {new}", [*asked, c])
+# -             for v in old:
+# -                 self.vault.revoke(account_id, v)
+# +             return
 
 
-# %% [a] wrong stuck_caller_counts fails=overlap_ends says="refused whatever you do"
+# %% [a] wrong stuck_caller_counts of=what_is_valid fails=overlap_ends says="refused whatever you do"
 # Any call with a version that is not the new one is in the way, refused or not.
-class Rotator:
-    def __init__(self, platform, overlap_s):
-        self.vault, self.log, self.desk, self.store = platform.vault, platform.log, platform.desk, platform.store
-        self.overlap_s = overlap_s
+# -         return {c["caller_id"]: c["version"] for c in self.log.calls(account_id) if c["status"] != 401}
+# +         return {c["caller_id"]: c["version"] for c in self.log.calls(account_id)}
 
-    def rotate(self, account_id, rotation_id, now_s):
-        self.note(account_id)
-        self.vault.issue(account_id, rotation_id)
-        self.work(account_id, now_s)
+# -         behind = [c for c, v in self.last(account_id).items() if v in old and c not in gone]
+# +         behind = [c for c, v in self.last(account_id).items() if v != new and c not in gone]
 
-    def leaked(self, account_id, version, now_s):
-        key = f"leak {account_id} {version}"
-        case = self.store.get(key)
-        if case is None:
-            valid = self.valid(account_id)
-            if version not in valid:
-                return
-            case = [version == max(valid), [c for c, v in self.last(account_id).items() if v == version]]
-            self.store.put(key, case)
-        self.note(account_id)
-        if case[0]:
-            self.vault.issue(account_id, f"leak {account_id} {version}")
-        self.vault.revoke(account_id, version)
-        for caller in case[1]:
-            self.desk.tell(account_id, caller, "leaked: read the new version")
-        self.work(account_id, now_s)
-
-    def tick(self, now_s):
-        for account_id in self.store.get("accounts", []):
-            self.work(account_id, now_s)
-
-    def note(self, account_id):
-        accounts = self.store.get("accounts", [])
-        if account_id not in accounts:
-            self.store.put("accounts", [*accounts, account_id])
-
-    def valid(self, account_id):
-        return {v["version"]: v for v in self.vault.versions(account_id) if v["revoked_at_s"] is None}
-
-    def last(self, account_id):
-        return {c["caller_id"]: c["version"] for c in self.log.calls(account_id)}
-
-    def work(self, account_id, now_s):
-        valid = self.valid(account_id)
-        new = max(valid)
-        if valid[new]["delivered_at_s"] is None:
-            if not self.vault.works(account_id, new):
-                return
-            self.vault.deliver(account_id, new)
-        old = [v for v in valid if v != new]
-        gone = self.desk.retired(account_id)
-        behind = [c for c, v in self.last(account_id).items() if v != new and c not in gone]
-        if not behind:
-            for v in old:
-                self.vault.revoke(account_id, v)
-        elif now_s >= valid[new]["issued_at_s"] + self.overlap_s:
-            for c in behind:
-                asked = self.store.get(f"asked {account_id} {new}", [])
-                if c not in asked and self.last(account_id)[c] in old:
-                    self.desk.escalate(account_id, c)
-                    self.store.put(f"asked {account_id} {new}", [*asked, c])
+# -                 if c not in asked:
+# +                 if c not in asked and self.last(account_id)[c] in old:
 
 
-# %% [a] wrong stuck_caller_escalated fails=overlap_ends says="did not need version"
+# %% [a] wrong stuck_caller_escalated of=what_is_valid fails=overlap_ends says="did not need version"
 # Escalates stuck callers too, whose version was revoked long ago.
-class Rotator:
-    def __init__(self, platform, overlap_s):
-        self.vault, self.log, self.desk, self.store = platform.vault, platform.log, platform.desk, platform.store
-        self.overlap_s = overlap_s
+# -         return {c["caller_id"]: c["version"] for c in self.log.calls(account_id) if c["status"] != 401}
+# +         return {c["caller_id"]: c["version"] for c in self.log.calls(account_id)}
 
-    def rotate(self, account_id, rotation_id, now_s):
-        self.note(account_id)
-        self.vault.issue(account_id, rotation_id)
-        self.work(account_id, now_s)
-
-    def leaked(self, account_id, version, now_s):
-        key = f"leak {account_id} {version}"
-        case = self.store.get(key)
-        if case is None:
-            valid = self.valid(account_id)
-            if version not in valid:
-                return
-            case = [version == max(valid), [c for c, v in self.last(account_id).items() if v == version]]
-            self.store.put(key, case)
-        self.note(account_id)
-        if case[0]:
-            self.vault.issue(account_id, f"leak {account_id} {version}")
-        self.vault.revoke(account_id, version)
-        for caller in case[1]:
-            self.desk.tell(account_id, caller, "leaked: read the new version")
-        self.work(account_id, now_s)
-
-    def tick(self, now_s):
-        for account_id in self.store.get("accounts", []):
-            self.work(account_id, now_s)
-
-    def note(self, account_id):
-        accounts = self.store.get("accounts", [])
-        if account_id not in accounts:
-            self.store.put("accounts", [*accounts, account_id])
-
-    def valid(self, account_id):
-        return {v["version"]: v for v in self.vault.versions(account_id) if v["revoked_at_s"] is None}
-
-    def last(self, account_id):
-        return {c["caller_id"]: c["version"] for c in self.log.calls(account_id)}
-
-    def work(self, account_id, now_s):
-        valid = self.valid(account_id)
-        new = max(valid)
-        if valid[new]["delivered_at_s"] is None:
-            if not self.vault.works(account_id, new):
-                return
-            self.vault.deliver(account_id, new)
-        old = [v for v in valid if v != new]
-        gone = self.desk.retired(account_id)
-        behind = [c for c, v in self.last(account_id).items() if v != new and c not in gone]
-        if not behind:
-            for v in old:
-                self.vault.revoke(account_id, v)
-        elif now_s >= valid[new]["issued_at_s"] + self.overlap_s:
-            for c in behind:
-                asked = self.store.get(f"asked {account_id} {new}", [])
-                if c not in asked:
-                    self.desk.escalate(account_id, c)
-                    self.store.put(f"asked {account_id} {new}", [*asked, c])
+# -         behind = [c for c, v in self.last(account_id).items() if v in old and c not in gone]
+# +         behind = [c for c, v in self.last(account_id).items() if v != new and c not in gone]
 
 
-# %% [a] wrong retired_never_asked fails=overlap_ends says="not asked at the next two ticks"
+# %% [a] wrong retired_never_asked of=what_is_valid fails=overlap_ends says="not asked at the next two ticks"
 # Waits until the log shows all callers on the new version, and asks nobody.
-class Rotator:
-    def __init__(self, platform, overlap_s):
-        self.vault, self.log, self.desk, self.store = platform.vault, platform.log, platform.desk, platform.store
-        self.overlap_s = overlap_s
-
-    def rotate(self, account_id, rotation_id, now_s):
-        self.note(account_id)
-        self.vault.issue(account_id, rotation_id)
-        self.work(account_id, now_s)
-
-    def leaked(self, account_id, version, now_s):
-        key = f"leak {account_id} {version}"
-        case = self.store.get(key)
-        if case is None:
-            valid = self.valid(account_id)
-            if version not in valid:
-                return
-            case = [version == max(valid), [c for c, v in self.last(account_id).items() if v == version]]
-            self.store.put(key, case)
-        self.note(account_id)
-        if case[0]:
-            self.vault.issue(account_id, f"leak {account_id} {version}")
-        self.vault.revoke(account_id, version)
-        for caller in case[1]:
-            self.desk.tell(account_id, caller, "leaked: read the new version")
-        self.work(account_id, now_s)
-
-    def tick(self, now_s):
-        for account_id in self.store.get("accounts", []):
-            self.work(account_id, now_s)
-
-    def note(self, account_id):
-        accounts = self.store.get("accounts", [])
-        if account_id not in accounts:
-            self.store.put("accounts", [*accounts, account_id])
-
-    def valid(self, account_id):
-        return {v["version"]: v for v in self.vault.versions(account_id) if v["revoked_at_s"] is None}
-
-    def last(self, account_id):
-        return {c["caller_id"]: c["version"] for c in self.log.calls(account_id) if c["status"] != 401}
-
-    def work(self, account_id, now_s):
-        valid = self.valid(account_id)
-        new = max(valid)
-        if valid[new]["delivered_at_s"] is None:
-            if not self.vault.works(account_id, new):
-                return
-            self.vault.deliver(account_id, new)
-        old = [v for v in valid if v != new]
-        gone = self.desk.retired(account_id)
-        behind = [c for c, v in self.last(account_id).items() if v in old and c not in gone]
-        if not behind:
-            for v in old:
-                self.vault.revoke(account_id, v)
+# -         elif now_s >= valid[new]["issued_at_s"] + self.overlap_s:
+# -             for c in behind:
+# -                 asked = self.store.get(f"asked {account_id} {new}", [])
+# -                 if c not in asked:
+# -                     self.desk.escalate(account_id, c)
+# -                     self.store.put(f"asked {account_id} {new}", [*asked, c])
 
 
-# %% [a] wrong retired_not_read fails=overlap_ends says="is retired, as its owner has said"
+# %% [a] wrong retired_not_read of=what_is_valid fails=overlap_ends says="is retired, as its owner has said"
 # Escalates, and does not read the answer.
-class Rotator:
-    def __init__(self, platform, overlap_s):
-        self.vault, self.log, self.desk, self.store = platform.vault, platform.log, platform.desk, platform.store
-        self.overlap_s = overlap_s
-
-    def rotate(self, account_id, rotation_id, now_s):
-        self.note(account_id)
-        self.vault.issue(account_id, rotation_id)
-        self.work(account_id, now_s)
-
-    def leaked(self, account_id, version, now_s):
-        key = f"leak {account_id} {version}"
-        case = self.store.get(key)
-        if case is None:
-            valid = self.valid(account_id)
-            if version not in valid:
-                return
-            case = [version == max(valid), [c for c, v in self.last(account_id).items() if v == version]]
-            self.store.put(key, case)
-        self.note(account_id)
-        if case[0]:
-            self.vault.issue(account_id, f"leak {account_id} {version}")
-        self.vault.revoke(account_id, version)
-        for caller in case[1]:
-            self.desk.tell(account_id, caller, "leaked: read the new version")
-        self.work(account_id, now_s)
-
-    def tick(self, now_s):
-        for account_id in self.store.get("accounts", []):
-            self.work(account_id, now_s)
-
-    def note(self, account_id):
-        accounts = self.store.get("accounts", [])
-        if account_id not in accounts:
-            self.store.put("accounts", [*accounts, account_id])
-
-    def valid(self, account_id):
-        return {v["version"]: v for v in self.vault.versions(account_id) if v["revoked_at_s"] is None}
-
-    def last(self, account_id):
-        return {c["caller_id"]: c["version"] for c in self.log.calls(account_id) if c["status"] != 401}
-
-    def work(self, account_id, now_s):
-        valid = self.valid(account_id)
-        new = max(valid)
-        if valid[new]["delivered_at_s"] is None:
-            if not self.vault.works(account_id, new):
-                return
-            self.vault.deliver(account_id, new)
-        old = [v for v in valid if v != new]
-        behind = [c for c, v in self.last(account_id).items() if v in old]
-        if not behind:
-            for v in old:
-                self.vault.revoke(account_id, v)
-        elif now_s >= valid[new]["issued_at_s"] + self.overlap_s:
-            for c in behind:
-                asked = self.store.get(f"asked {account_id} {new}", [])
-                if c not in asked:
-                    self.desk.escalate(account_id, c)
-                    self.store.put(f"asked {account_id} {new}", [*asked, c])
+# -         gone = self.desk.retired(account_id)
+# -         behind = [c for c, v in self.last(account_id).items() if v in old and c not in gone]
+# +         behind = [c for c, v in self.last(account_id).items() if v in old]
 
 
-# %% [a] wrong asks_at_every_tick fails=overlap_ends says="more than once"
+# %% [a] wrong asks_at_every_tick of=what_is_valid fails=overlap_ends says="more than once"
 # Escalates at every tick until the caller has moved.
-class Rotator:
-    def __init__(self, platform, overlap_s):
-        self.vault, self.log, self.desk, self.store = platform.vault, platform.log, platform.desk, platform.store
-        self.overlap_s = overlap_s
-
-    def rotate(self, account_id, rotation_id, now_s):
-        self.note(account_id)
-        self.vault.issue(account_id, rotation_id)
-        self.work(account_id, now_s)
-
-    def leaked(self, account_id, version, now_s):
-        key = f"leak {account_id} {version}"
-        case = self.store.get(key)
-        if case is None:
-            valid = self.valid(account_id)
-            if version not in valid:
-                return
-            case = [version == max(valid), [c for c, v in self.last(account_id).items() if v == version]]
-            self.store.put(key, case)
-        self.note(account_id)
-        if case[0]:
-            self.vault.issue(account_id, f"leak {account_id} {version}")
-        self.vault.revoke(account_id, version)
-        for caller in case[1]:
-            self.desk.tell(account_id, caller, "leaked: read the new version")
-        self.work(account_id, now_s)
-
-    def tick(self, now_s):
-        for account_id in self.store.get("accounts", []):
-            self.work(account_id, now_s)
-
-    def note(self, account_id):
-        accounts = self.store.get("accounts", [])
-        if account_id not in accounts:
-            self.store.put("accounts", [*accounts, account_id])
-
-    def valid(self, account_id):
-        return {v["version"]: v for v in self.vault.versions(account_id) if v["revoked_at_s"] is None}
-
-    def last(self, account_id):
-        return {c["caller_id"]: c["version"] for c in self.log.calls(account_id) if c["status"] != 401}
-
-    def work(self, account_id, now_s):
-        valid = self.valid(account_id)
-        new = max(valid)
-        if valid[new]["delivered_at_s"] is None:
-            if not self.vault.works(account_id, new):
-                return
-            self.vault.deliver(account_id, new)
-        old = [v for v in valid if v != new]
-        gone = self.desk.retired(account_id)
-        behind = [c for c, v in self.last(account_id).items() if v in old and c not in gone]
-        if not behind:
-            for v in old:
-                self.vault.revoke(account_id, v)
-        elif now_s >= valid[new]["issued_at_s"] + self.overlap_s:
-            for c in behind:
-                self.desk.escalate(account_id, c)
+# -                 asked = self.store.get(f"asked {account_id} {new}", [])
+# -                 if c not in asked:
+# -                     self.desk.escalate(account_id, c)
+# -                     self.store.put(f"asked {account_id} {new}", [*asked, c])
+# +                 self.desk.escalate(account_id, c)
 
 
-# %% [a] wrong asks_at_once fails=overlap_ends says="until then a caller may"
+# %% [a] wrong asks_at_once of=what_is_valid fails=overlap_ends says="until then a caller may"
 # Escalates all callers as soon as the new version is delivered.
-class Rotator:
-    def __init__(self, platform, overlap_s):
-        self.vault, self.log, self.desk, self.store = platform.vault, platform.log, platform.desk, platform.store
-        self.overlap_s = overlap_s
-
-    def rotate(self, account_id, rotation_id, now_s):
-        self.note(account_id)
-        self.vault.issue(account_id, rotation_id)
-        self.work(account_id, now_s)
-
-    def leaked(self, account_id, version, now_s):
-        key = f"leak {account_id} {version}"
-        case = self.store.get(key)
-        if case is None:
-            valid = self.valid(account_id)
-            if version not in valid:
-                return
-            case = [version == max(valid), [c for c, v in self.last(account_id).items() if v == version]]
-            self.store.put(key, case)
-        self.note(account_id)
-        if case[0]:
-            self.vault.issue(account_id, f"leak {account_id} {version}")
-        self.vault.revoke(account_id, version)
-        for caller in case[1]:
-            self.desk.tell(account_id, caller, "leaked: read the new version")
-        self.work(account_id, now_s)
-
-    def tick(self, now_s):
-        for account_id in self.store.get("accounts", []):
-            self.work(account_id, now_s)
-
-    def note(self, account_id):
-        accounts = self.store.get("accounts", [])
-        if account_id not in accounts:
-            self.store.put("accounts", [*accounts, account_id])
-
-    def valid(self, account_id):
-        return {v["version"]: v for v in self.vault.versions(account_id) if v["revoked_at_s"] is None}
-
-    def last(self, account_id):
-        return {c["caller_id"]: c["version"] for c in self.log.calls(account_id) if c["status"] != 401}
-
-    def work(self, account_id, now_s):
-        valid = self.valid(account_id)
-        new = max(valid)
-        if valid[new]["delivered_at_s"] is None:
-            if not self.vault.works(account_id, new):
-                return
-            self.vault.deliver(account_id, new)
-        old = [v for v in valid if v != new]
-        gone = self.desk.retired(account_id)
-        behind = [c for c, v in self.last(account_id).items() if v in old and c not in gone]
-        if not behind:
-            for v in old:
-                self.vault.revoke(account_id, v)
-        else:
-            for c in behind:
-                asked = self.store.get(f"asked {account_id} {new}", [])
-                if c not in asked:
-                    self.desk.escalate(account_id, c)
-                    self.store.put(f"asked {account_id} {new}", [*asked, c])
+# -         elif now_s >= valid[new]["issued_at_s"] + self.overlap_s:
+# +         else:
 
 
-# %% [a] wrong leak_is_rotated fails=leaks_are_cut_off says="the version was revoked"
+# %% [a] wrong leak_is_rotated of=what_is_valid fails=leaks_are_cut_off says="the version was revoked"
 # A leak is a rotation ahead of schedule, with the usual overlap.
-class Rotator:
-    def __init__(self, platform, overlap_s):
-        self.vault, self.log, self.desk, self.store = platform.vault, platform.log, platform.desk, platform.store
-        self.overlap_s = overlap_s
-
-    def rotate(self, account_id, rotation_id, now_s):
-        self.note(account_id)
-        self.vault.issue(account_id, rotation_id)
-        self.work(account_id, now_s)
-
-    def leaked(self, account_id, version, now_s):
-        if version in self.valid(account_id):
-            self.note(account_id)
-            if version == max(self.valid(account_id)):
-                self.vault.issue(account_id, f"leak {account_id} {version}")
-            for caller in [c for c, v in self.last(account_id).items() if v == version]:
-                self.desk.tell(account_id, caller, "leaked: read the new version")
-            self.work(account_id, now_s)
-
-    def tick(self, now_s):
-        for account_id in self.store.get("accounts", []):
-            self.work(account_id, now_s)
-
-    def note(self, account_id):
-        accounts = self.store.get("accounts", [])
-        if account_id not in accounts:
-            self.store.put("accounts", [*accounts, account_id])
-
-    def valid(self, account_id):
-        return {v["version"]: v for v in self.vault.versions(account_id) if v["revoked_at_s"] is None}
-
-    def last(self, account_id):
-        return {c["caller_id"]: c["version"] for c in self.log.calls(account_id) if c["status"] != 401}
-
-    def work(self, account_id, now_s):
-        valid = self.valid(account_id)
-        new = max(valid)
-        if valid[new]["delivered_at_s"] is None:
-            if not self.vault.works(account_id, new):
-                return
-            self.vault.deliver(account_id, new)
-        old = [v for v in valid if v != new]
-        gone = self.desk.retired(account_id)
-        behind = [c for c, v in self.last(account_id).items() if v in old and c not in gone]
-        if not behind:
-            for v in old:
-                self.vault.revoke(account_id, v)
-        elif now_s >= valid[new]["issued_at_s"] + self.overlap_s:
-            for c in behind:
-                asked = self.store.get(f"asked {account_id} {new}", [])
-                if c not in asked:
-                    self.desk.escalate(account_id, c)
-                    self.store.put(f"asked {account_id} {new}", [*asked, c])
+# -         key = f"leak {account_id} {version}"
+# -         case = self.store.get(key)
+# -         if case is None:
+# -             valid = self.valid(account_id)
+# -             if version not in valid:
+# -                 return
+# -             case = [version == max(valid), [c for c, v in self.last(account_id).items() if v == version]]
+# -             self.store.put(key, case)
+# -         self.note(account_id)
+# -         if case[0]:
+# -             self.vault.issue(account_id, f"leak {account_id} {version}")
+# -         self.vault.revoke(account_id, version)
+# -         for caller in case[1]:
+# -             self.desk.tell(account_id, caller, "leaked: read the new version")
+# -         self.work(account_id, now_s)
+# +         if version in self.valid(account_id):
+# +             self.note(account_id)
+# +             if version == max(self.valid(account_id)):
+# +                 self.vault.issue(account_id, f"leak {account_id} {version}")
+# +             for caller in [c for c, v in self.last(account_id).items() if v == version]:
+# +                 self.desk.tell(account_id, caller, "leaked: read the new version")
+# +             self.work(account_id, now_s)
 
 
-# %% [a] wrong everybody_is_told fails=leaks_are_cut_off says="though not affected"
+# %% [a] wrong everybody_is_told of=what_is_valid fails=leaks_are_cut_off says="though not affected"
 # Tells all callers of the account, to be on the safe side.
-class Rotator:
-    def __init__(self, platform, overlap_s):
-        self.vault, self.log, self.desk, self.store = platform.vault, platform.log, platform.desk, platform.store
-        self.overlap_s = overlap_s
-
-    def rotate(self, account_id, rotation_id, now_s):
-        self.note(account_id)
-        self.vault.issue(account_id, rotation_id)
-        self.work(account_id, now_s)
-
-    def leaked(self, account_id, version, now_s):
-        key = f"leak {account_id} {version}"
-        case = self.store.get(key)
-        if case is None:
-            valid = self.valid(account_id)
-            if version not in valid:
-                return
-            case = [version == max(valid), list(self.last(account_id))]
-            self.store.put(key, case)
-        self.note(account_id)
-        if case[0]:
-            self.vault.issue(account_id, f"leak {account_id} {version}")
-        self.vault.revoke(account_id, version)
-        for caller in case[1]:
-            self.desk.tell(account_id, caller, "leaked: read the new version")
-        self.work(account_id, now_s)
-
-    def tick(self, now_s):
-        for account_id in self.store.get("accounts", []):
-            self.work(account_id, now_s)
-
-    def note(self, account_id):
-        accounts = self.store.get("accounts", [])
-        if account_id not in accounts:
-            self.store.put("accounts", [*accounts, account_id])
-
-    def valid(self, account_id):
-        return {v["version"]: v for v in self.vault.versions(account_id) if v["revoked_at_s"] is None}
-
-    def last(self, account_id):
-        return {c["caller_id"]: c["version"] for c in self.log.calls(account_id) if c["status"] != 401}
-
-    def work(self, account_id, now_s):
-        valid = self.valid(account_id)
-        new = max(valid)
-        if valid[new]["delivered_at_s"] is None:
-            if not self.vault.works(account_id, new):
-                return
-            self.vault.deliver(account_id, new)
-        old = [v for v in valid if v != new]
-        gone = self.desk.retired(account_id)
-        behind = [c for c, v in self.last(account_id).items() if v in old and c not in gone]
-        if not behind:
-            for v in old:
-                self.vault.revoke(account_id, v)
-        elif now_s >= valid[new]["issued_at_s"] + self.overlap_s:
-            for c in behind:
-                asked = self.store.get(f"asked {account_id} {new}", [])
-                if c not in asked:
-                    self.desk.escalate(account_id, c)
-                    self.store.put(f"asked {account_id} {new}", [*asked, c])
+# -             case = [version == max(valid), [c for c, v in self.last(account_id).items() if v == version]]
+# +             case = [version == max(valid), list(self.last(account_id))]
 
 
-# %% [a] wrong callers_ever_seen fails=leaks_are_cut_off says="though not affected"
+# %% [a] wrong callers_ever_seen of=what_is_valid fails=leaks_are_cut_off says="though not affected"
 # Whoever called with the version in the last 35 days counts as affected, moved or not.
-class Rotator:
-    def __init__(self, platform, overlap_s):
-        self.vault, self.log, self.desk, self.store = platform.vault, platform.log, platform.desk, platform.store
-        self.overlap_s = overlap_s
-
-    def rotate(self, account_id, rotation_id, now_s):
-        self.note(account_id)
-        self.vault.issue(account_id, rotation_id)
-        self.work(account_id, now_s)
-
-    def leaked(self, account_id, version, now_s):
-        key = f"leak {account_id} {version}"
-        case = self.store.get(key)
-        if case is None:
-            valid = self.valid(account_id)
-            if version not in valid:
-                return
-            case = [
-                version == max(valid),
-                sorted(
-                    {
-                        c["caller_id"]
-                        for c in self.log.calls(account_id)
-                        if c["version"] == version and c["status"] != 401
-                    }
-                ),
-            ]
-            self.store.put(key, case)
-        self.note(account_id)
-        if case[0]:
-            self.vault.issue(account_id, f"leak {account_id} {version}")
-        self.vault.revoke(account_id, version)
-        for caller in case[1]:
-            self.desk.tell(account_id, caller, "leaked: read the new version")
-        self.work(account_id, now_s)
-
-    def tick(self, now_s):
-        for account_id in self.store.get("accounts", []):
-            self.work(account_id, now_s)
-
-    def note(self, account_id):
-        accounts = self.store.get("accounts", [])
-        if account_id not in accounts:
-            self.store.put("accounts", [*accounts, account_id])
-
-    def valid(self, account_id):
-        return {v["version"]: v for v in self.vault.versions(account_id) if v["revoked_at_s"] is None}
-
-    def last(self, account_id):
-        return {c["caller_id"]: c["version"] for c in self.log.calls(account_id) if c["status"] != 401}
-
-    def work(self, account_id, now_s):
-        valid = self.valid(account_id)
-        new = max(valid)
-        if valid[new]["delivered_at_s"] is None:
-            if not self.vault.works(account_id, new):
-                return
-            self.vault.deliver(account_id, new)
-        old = [v for v in valid if v != new]
-        gone = self.desk.retired(account_id)
-        behind = [c for c, v in self.last(account_id).items() if v in old and c not in gone]
-        if not behind:
-            for v in old:
-                self.vault.revoke(account_id, v)
-        elif now_s >= valid[new]["issued_at_s"] + self.overlap_s:
-            for c in behind:
-                asked = self.store.get(f"asked {account_id} {new}", [])
-                if c not in asked:
-                    self.desk.escalate(account_id, c)
-                    self.store.put(f"asked {account_id} {new}", [*asked, c])
+# -             case = [version == max(valid), [c for c, v in self.last(account_id).items() if v == version]]
+# +             case = [
+# +                 version == max(valid),
+# +                 sorted(
+# +                     {
+# +                         c["caller_id"]
+# +                         for c in self.log.calls(account_id)
+# +                         if c["version"] == version and c["status"] != 401
+# +                     }
+# +                 ),
+# +             ]
 
 
-# %% [a] wrong nobody_is_told fails=leaks_are_cut_off says="had not been told"
+# %% [a] wrong nobody_is_told of=what_is_valid fails=leaks_are_cut_off says="had not been told"
 # Revokes and replaces; callers will see.
-class Rotator:
-    def __init__(self, platform, overlap_s):
-        self.vault, self.log, self.desk, self.store = platform.vault, platform.log, platform.desk, platform.store
-        self.overlap_s = overlap_s
-
-    def rotate(self, account_id, rotation_id, now_s):
-        self.note(account_id)
-        self.vault.issue(account_id, rotation_id)
-        self.work(account_id, now_s)
-
-    def leaked(self, account_id, version, now_s):
-        key = f"leak {account_id} {version}"
-        case = self.store.get(key)
-        if case is None:
-            valid = self.valid(account_id)
-            if version not in valid:
-                return
-            case = [version == max(valid), []]
-            self.store.put(key, case)
-        self.note(account_id)
-        if case[0]:
-            self.vault.issue(account_id, f"leak {account_id} {version}")
-        self.vault.revoke(account_id, version)
-        for caller in case[1]:
-            self.desk.tell(account_id, caller, "leaked: read the new version")
-        self.work(account_id, now_s)
-
-    def tick(self, now_s):
-        for account_id in self.store.get("accounts", []):
-            self.work(account_id, now_s)
-
-    def note(self, account_id):
-        accounts = self.store.get("accounts", [])
-        if account_id not in accounts:
-            self.store.put("accounts", [*accounts, account_id])
-
-    def valid(self, account_id):
-        return {v["version"]: v for v in self.vault.versions(account_id) if v["revoked_at_s"] is None}
-
-    def last(self, account_id):
-        return {c["caller_id"]: c["version"] for c in self.log.calls(account_id) if c["status"] != 401}
-
-    def work(self, account_id, now_s):
-        valid = self.valid(account_id)
-        new = max(valid)
-        if valid[new]["delivered_at_s"] is None:
-            if not self.vault.works(account_id, new):
-                return
-            self.vault.deliver(account_id, new)
-        old = [v for v in valid if v != new]
-        gone = self.desk.retired(account_id)
-        behind = [c for c, v in self.last(account_id).items() if v in old and c not in gone]
-        if not behind:
-            for v in old:
-                self.vault.revoke(account_id, v)
-        elif now_s >= valid[new]["issued_at_s"] + self.overlap_s:
-            for c in behind:
-                asked = self.store.get(f"asked {account_id} {new}", [])
-                if c not in asked:
-                    self.desk.escalate(account_id, c)
-                    self.store.put(f"asked {account_id} {new}", [*asked, c])
+# -             case = [version == max(valid), [c for c, v in self.last(account_id).items() if v == version]]
+# +             case = [version == max(valid), []]
 
 
-# %% [a] wrong replaces_every_time fails=leaks_are_cut_off says="new version(s)"
+# %% [a] wrong replaces_every_time of=what_is_valid fails=leaks_are_cut_off says="new version(s)"
 # Issues a replacement for every leak, also of a version that was on its way out.
-class Rotator:
-    def __init__(self, platform, overlap_s):
-        self.vault, self.log, self.desk, self.store = platform.vault, platform.log, platform.desk, platform.store
-        self.overlap_s = overlap_s
+# -             valid = self.valid(account_id)
+# -             if version not in valid:
+# +             if version not in self.valid(account_id):
 
-    def rotate(self, account_id, rotation_id, now_s):
-        self.note(account_id)
-        self.vault.issue(account_id, rotation_id)
-        self.work(account_id, now_s)
+# -             case = [version == max(valid), [c for c, v in self.last(account_id).items() if v == version]]
+# +             case = [c for c, v in self.last(account_id).items() if v == version]
 
-    def leaked(self, account_id, version, now_s):
-        key = f"leak {account_id} {version}"
-        case = self.store.get(key)
-        if case is None:
-            if version not in self.valid(account_id):
-                return
-            case = [c for c, v in self.last(account_id).items() if v == version]
-            self.store.put(key, case)
-        self.note(account_id)
-        self.vault.issue(account_id, key)
-        self.vault.revoke(account_id, version)
-        for caller in case:
-            self.desk.tell(account_id, caller, "leaked: read the new version")
-        self.work(account_id, now_s)
+# -         if case[0]:
+# -             self.vault.issue(account_id, f"leak {account_id} {version}")
+# +         self.vault.issue(account_id, key)
 
-    def tick(self, now_s):
-        for account_id in self.store.get("accounts", []):
-            self.work(account_id, now_s)
-
-    def note(self, account_id):
-        accounts = self.store.get("accounts", [])
-        if account_id not in accounts:
-            self.store.put("accounts", [*accounts, account_id])
-
-    def valid(self, account_id):
-        return {v["version"]: v for v in self.vault.versions(account_id) if v["revoked_at_s"] is None}
-
-    def last(self, account_id):
-        return {c["caller_id"]: c["version"] for c in self.log.calls(account_id) if c["status"] != 401}
-
-    def work(self, account_id, now_s):
-        valid = self.valid(account_id)
-        new = max(valid)
-        if valid[new]["delivered_at_s"] is None:
-            if not self.vault.works(account_id, new):
-                return
-            self.vault.deliver(account_id, new)
-        old = [v for v in valid if v != new]
-        gone = self.desk.retired(account_id)
-        behind = [c for c, v in self.last(account_id).items() if v in old and c not in gone]
-        if not behind:
-            for v in old:
-                self.vault.revoke(account_id, v)
-        elif now_s >= valid[new]["issued_at_s"] + self.overlap_s:
-            for c in behind:
-                asked = self.store.get(f"asked {account_id} {new}", [])
-                if c not in asked:
-                    self.desk.escalate(account_id, c)
-                    self.store.put(f"asked {account_id} {new}", [*asked, c])
+# -         for caller in case[1]:
+# +         for caller in case:
 
 
-# %% [a] wrong random_request fails=crashes_are_survived says="versions were issued"
+# %% [a] wrong random_request of=what_is_valid fails=crashes_are_survived says="versions were issued"
 # A fresh request id for each request.
-import uuid
+# - # What vault and log say, in as few words as it takes; wrong answers are edits of this one.
+# + # What vault and log say, in as few words as it takes; wrong answers are edits of this one.
+# + import uuid
+# +
+# +
+
+# -         self.vault.issue(account_id, rotation_id)
+# +         self.vault.issue(account_id, str(uuid.uuid4()))
+
+# -             self.vault.issue(account_id, f"leak {account_id} {version}")
+# +             self.vault.issue(account_id, str(uuid.uuid4()))
 
 
-class Rotator:
-    def __init__(self, platform, overlap_s):
-        self.vault, self.log, self.desk, self.store = platform.vault, platform.log, platform.desk, platform.store
-        self.overlap_s = overlap_s
-
-    def rotate(self, account_id, rotation_id, now_s):
-        self.note(account_id)
-        self.vault.issue(account_id, str(uuid.uuid4()))
-        self.work(account_id, now_s)
-
-    def leaked(self, account_id, version, now_s):
-        key = f"leak {account_id} {version}"
-        case = self.store.get(key)
-        if case is None:
-            valid = self.valid(account_id)
-            if version not in valid:
-                return
-            case = [version == max(valid), [c for c, v in self.last(account_id).items() if v == version]]
-            self.store.put(key, case)
-        self.note(account_id)
-        if case[0]:
-            self.vault.issue(account_id, str(uuid.uuid4()))
-        self.vault.revoke(account_id, version)
-        for caller in case[1]:
-            self.desk.tell(account_id, caller, "leaked: read the new version")
-        self.work(account_id, now_s)
-
-    def tick(self, now_s):
-        for account_id in self.store.get("accounts", []):
-            self.work(account_id, now_s)
-
-    def note(self, account_id):
-        accounts = self.store.get("accounts", [])
-        if account_id not in accounts:
-            self.store.put("accounts", [*accounts, account_id])
-
-    def valid(self, account_id):
-        return {v["version"]: v for v in self.vault.versions(account_id) if v["revoked_at_s"] is None}
-
-    def last(self, account_id):
-        return {c["caller_id"]: c["version"] for c in self.log.calls(account_id) if c["status"] != 401}
-
-    def work(self, account_id, now_s):
-        valid = self.valid(account_id)
-        new = max(valid)
-        if valid[new]["delivered_at_s"] is None:
-            if not self.vault.works(account_id, new):
-                return
-            self.vault.deliver(account_id, new)
-        old = [v for v in valid if v != new]
-        gone = self.desk.retired(account_id)
-        behind = [c for c, v in self.last(account_id).items() if v in old and c not in gone]
-        if not behind:
-            for v in old:
-                self.vault.revoke(account_id, v)
-        elif now_s >= valid[new]["issued_at_s"] + self.overlap_s:
-            for c in behind:
-                asked = self.store.get(f"asked {account_id} {new}", [])
-                if c not in asked:
-                    self.desk.escalate(account_id, c)
-                    self.store.put(f"asked {account_id} {new}", [*asked, c])
-
-
-# %% [a] wrong request_named_by_time fails=crashes_are_survived says="versions were issued"
+# %% [a] wrong request_named_by_time of=what_is_valid fails=crashes_are_survived says="versions were issued"
 # The time in the request id: another one after the restart.
-class Rotator:
-    def __init__(self, platform, overlap_s):
-        self.vault, self.log, self.desk, self.store = platform.vault, platform.log, platform.desk, platform.store
-        self.overlap_s = overlap_s
+# -         self.vault.issue(account_id, rotation_id)
+# +         self.vault.issue(account_id, f"{rotation_id} {now_s}")
 
-    def rotate(self, account_id, rotation_id, now_s):
-        self.note(account_id)
-        self.vault.issue(account_id, f"{rotation_id} {now_s}")
-        self.work(account_id, now_s)
-
-    def leaked(self, account_id, version, now_s):
-        key = f"leak {account_id} {version}"
-        case = self.store.get(key)
-        if case is None:
-            valid = self.valid(account_id)
-            if version not in valid:
-                return
-            case = [version == max(valid), [c for c, v in self.last(account_id).items() if v == version]]
-            self.store.put(key, case)
-        self.note(account_id)
-        if case[0]:
-            self.vault.issue(account_id, f"leak {version} {now_s}")
-        self.vault.revoke(account_id, version)
-        for caller in case[1]:
-            self.desk.tell(account_id, caller, "leaked: read the new version")
-        self.work(account_id, now_s)
-
-    def tick(self, now_s):
-        for account_id in self.store.get("accounts", []):
-            self.work(account_id, now_s)
-
-    def note(self, account_id):
-        accounts = self.store.get("accounts", [])
-        if account_id not in accounts:
-            self.store.put("accounts", [*accounts, account_id])
-
-    def valid(self, account_id):
-        return {v["version"]: v for v in self.vault.versions(account_id) if v["revoked_at_s"] is None}
-
-    def last(self, account_id):
-        return {c["caller_id"]: c["version"] for c in self.log.calls(account_id) if c["status"] != 401}
-
-    def work(self, account_id, now_s):
-        valid = self.valid(account_id)
-        new = max(valid)
-        if valid[new]["delivered_at_s"] is None:
-            if not self.vault.works(account_id, new):
-                return
-            self.vault.deliver(account_id, new)
-        old = [v for v in valid if v != new]
-        gone = self.desk.retired(account_id)
-        behind = [c for c, v in self.last(account_id).items() if v in old and c not in gone]
-        if not behind:
-            for v in old:
-                self.vault.revoke(account_id, v)
-        elif now_s >= valid[new]["issued_at_s"] + self.overlap_s:
-            for c in behind:
-                asked = self.store.get(f"asked {account_id} {new}", [])
-                if c not in asked:
-                    self.desk.escalate(account_id, c)
-                    self.store.put(f"asked {account_id} {new}", [*asked, c])
+# -             self.vault.issue(account_id, f"leak {account_id} {version}")
+# +             self.vault.issue(account_id, f"leak {version} {now_s}")
 
 
-# %% [a] wrong kept_in_the_object fails=crashes_are_survived says="never"
+# %% [a] wrong kept_in_the_object of=what_is_valid fails=crashes_are_survived says="never"
 # Accounts with work under way are an attribute of the object.
-class Rotator:
-    def __init__(self, platform, overlap_s):
-        self.vault, self.log, self.desk, self.store = platform.vault, platform.log, platform.desk, platform.store
-        self.overlap_s = overlap_s
-        self.accounts = []
+# -         self.overlap_s = overlap_s
+# +         self.overlap_s = overlap_s
+# +         self.accounts = []
 
-    def rotate(self, account_id, rotation_id, now_s):
-        self.note(account_id)
-        self.vault.issue(account_id, rotation_id)
-        self.work(account_id, now_s)
+# -         for account_id in self.store.get("accounts", []):
+# +         for account_id in self.accounts:
 
-    def leaked(self, account_id, version, now_s):
-        key = f"leak {account_id} {version}"
-        case = self.store.get(key)
-        if case is None:
-            valid = self.valid(account_id)
-            if version not in valid:
-                return
-            case = [version == max(valid), [c for c, v in self.last(account_id).items() if v == version]]
-            self.store.put(key, case)
-        self.note(account_id)
-        if case[0]:
-            self.vault.issue(account_id, f"leak {account_id} {version}")
-        self.vault.revoke(account_id, version)
-        for caller in case[1]:
-            self.desk.tell(account_id, caller, "leaked: read the new version")
-        self.work(account_id, now_s)
-
-    def tick(self, now_s):
-        for account_id in self.accounts:
-            self.work(account_id, now_s)
-
-    def note(self, account_id):
-        if account_id not in self.accounts:
-            self.accounts.append(account_id)
-
-    def valid(self, account_id):
-        return {v["version"]: v for v in self.vault.versions(account_id) if v["revoked_at_s"] is None}
-
-    def last(self, account_id):
-        return {c["caller_id"]: c["version"] for c in self.log.calls(account_id) if c["status"] != 401}
-
-    def work(self, account_id, now_s):
-        valid = self.valid(account_id)
-        new = max(valid)
-        if valid[new]["delivered_at_s"] is None:
-            if not self.vault.works(account_id, new):
-                return
-            self.vault.deliver(account_id, new)
-        old = [v for v in valid if v != new]
-        gone = self.desk.retired(account_id)
-        behind = [c for c, v in self.last(account_id).items() if v in old and c not in gone]
-        if not behind:
-            for v in old:
-                self.vault.revoke(account_id, v)
-        elif now_s >= valid[new]["issued_at_s"] + self.overlap_s:
-            for c in behind:
-                asked = self.store.get(f"asked {account_id} {new}", [])
-                if c not in asked:
-                    self.desk.escalate(account_id, c)
-                    self.store.put(f"asked {account_id} {new}", [*asked, c])
+# -         accounts = self.store.get("accounts", [])
+# -         if account_id not in accounts:
+# -             self.store.put("accounts", [*accounts, account_id])
+# +         if account_id not in self.accounts:
+# +             self.accounts.append(account_id)
 
 
-# %% [a] wrong kept_in_the_class fails=crashes_are_survived says="kept from another platform"
+# %% [a] wrong kept_in_the_class of=what_is_valid fails=crashes_are_survived says="kept from another platform"
 # Accounts with work under way are an attribute of the class, which outlives objects but no machine.
-class Rotator:
-    accounts = []  # noqa: RUF012
+# - class Rotator:
+# + class Rotator:
+# +     accounts = []
+# +
 
-    def __init__(self, platform, overlap_s):
-        self.vault, self.log, self.desk, self.store = platform.vault, platform.log, platform.desk, platform.store
-        self.overlap_s = overlap_s
+# -         for account_id in self.store.get("accounts", []):
+# +         for account_id in self.accounts:
 
-    def rotate(self, account_id, rotation_id, now_s):
-        self.note(account_id)
-        self.vault.issue(account_id, rotation_id)
-        self.work(account_id, now_s)
-
-    def leaked(self, account_id, version, now_s):
-        key = f"leak {account_id} {version}"
-        case = self.store.get(key)
-        if case is None:
-            valid = self.valid(account_id)
-            if version not in valid:
-                return
-            case = [version == max(valid), [c for c, v in self.last(account_id).items() if v == version]]
-            self.store.put(key, case)
-        self.note(account_id)
-        if case[0]:
-            self.vault.issue(account_id, f"leak {account_id} {version}")
-        self.vault.revoke(account_id, version)
-        for caller in case[1]:
-            self.desk.tell(account_id, caller, "leaked: read the new version")
-        self.work(account_id, now_s)
-
-    def tick(self, now_s):
-        for account_id in self.accounts:
-            self.work(account_id, now_s)
-
-    def note(self, account_id):
-        if account_id not in self.accounts:
-            self.accounts.append(account_id)
-
-    def valid(self, account_id):
-        return {v["version"]: v for v in self.vault.versions(account_id) if v["revoked_at_s"] is None}
-
-    def last(self, account_id):
-        return {c["caller_id"]: c["version"] for c in self.log.calls(account_id) if c["status"] != 401}
-
-    def work(self, account_id, now_s):
-        valid = self.valid(account_id)
-        new = max(valid)
-        if valid[new]["delivered_at_s"] is None:
-            if not self.vault.works(account_id, new):
-                return
-            self.vault.deliver(account_id, new)
-        old = [v for v in valid if v != new]
-        gone = self.desk.retired(account_id)
-        behind = [c for c, v in self.last(account_id).items() if v in old and c not in gone]
-        if not behind:
-            for v in old:
-                self.vault.revoke(account_id, v)
-        elif now_s >= valid[new]["issued_at_s"] + self.overlap_s:
-            for c in behind:
-                asked = self.store.get(f"asked {account_id} {new}", [])
-                if c not in asked:
-                    self.desk.escalate(account_id, c)
-                    self.store.put(f"asked {account_id} {new}", [*asked, c])
+# -         accounts = self.store.get("accounts", [])
+# -         if account_id not in accounts:
+# -             self.store.put("accounts", [*accounts, account_id])
+# +         if account_id not in self.accounts:
+# +             self.accounts.append(account_id)
 
 
-# %% [a] wrong noted_before_done fails=crashes_are_survived says="never escalated"
+# %% [a] wrong noted_before_done of=what_is_valid fails=crashes_are_survived says="never escalated"
 # Notes that it has asked, then asks.
-class Rotator:
-    def __init__(self, platform, overlap_s):
-        self.vault, self.log, self.desk, self.store = platform.vault, platform.log, platform.desk, platform.store
-        self.overlap_s = overlap_s
+# -                 if c not in asked:
+# +                 if c not in asked:
+# +                     self.store.put(f"asked {account_id} {new}", [*asked, c])
 
-    def rotate(self, account_id, rotation_id, now_s):
-        self.note(account_id)
-        self.vault.issue(account_id, rotation_id)
-        self.work(account_id, now_s)
-
-    def leaked(self, account_id, version, now_s):
-        key = f"leak {account_id} {version}"
-        case = self.store.get(key)
-        if case is None:
-            valid = self.valid(account_id)
-            if version not in valid:
-                return
-            case = [version == max(valid), [c for c, v in self.last(account_id).items() if v == version]]
-            self.store.put(key, case)
-        self.note(account_id)
-        if case[0]:
-            self.vault.issue(account_id, f"leak {account_id} {version}")
-        self.vault.revoke(account_id, version)
-        for caller in case[1]:
-            self.desk.tell(account_id, caller, "leaked: read the new version")
-        self.work(account_id, now_s)
-
-    def tick(self, now_s):
-        for account_id in self.store.get("accounts", []):
-            self.work(account_id, now_s)
-
-    def note(self, account_id):
-        accounts = self.store.get("accounts", [])
-        if account_id not in accounts:
-            self.store.put("accounts", [*accounts, account_id])
-
-    def valid(self, account_id):
-        return {v["version"]: v for v in self.vault.versions(account_id) if v["revoked_at_s"] is None}
-
-    def last(self, account_id):
-        return {c["caller_id"]: c["version"] for c in self.log.calls(account_id) if c["status"] != 401}
-
-    def work(self, account_id, now_s):
-        valid = self.valid(account_id)
-        new = max(valid)
-        if valid[new]["delivered_at_s"] is None:
-            if not self.vault.works(account_id, new):
-                return
-            self.vault.deliver(account_id, new)
-        old = [v for v in valid if v != new]
-        gone = self.desk.retired(account_id)
-        behind = [c for c, v in self.last(account_id).items() if v in old and c not in gone]
-        if not behind:
-            for v in old:
-                self.vault.revoke(account_id, v)
-        elif now_s >= valid[new]["issued_at_s"] + self.overlap_s:
-            for c in behind:
-                asked = self.store.get(f"asked {account_id} {new}", [])
-                if c not in asked:
-                    self.store.put(f"asked {account_id} {new}", [*asked, c])
-                    self.desk.escalate(account_id, c)
+# -                     self.store.put(f"asked {account_id} {new}", [*asked, c])
 
 
-# %% [a] wrong revoked_means_done fails=crashes_are_survived says="had not been told"
+# %% [a] wrong revoked_means_done of=what_is_valid fails=crashes_are_survived says="had not been told"
 # A leaked version that is revoked has been dealt with, or so it believes after the restart.
-class Rotator:
-    def __init__(self, platform, overlap_s):
-        self.vault, self.log, self.desk, self.store = platform.vault, platform.log, platform.desk, platform.store
-        self.overlap_s = overlap_s
+# -         key = f"leak {account_id} {version}"
+# -         case = self.store.get(key)
+# -         if case is None:
+# -             valid = self.valid(account_id)
+# -             if version not in valid:
+# -                 return
+# -             case = [version == max(valid), [c for c, v in self.last(account_id).items() if v == version]]
+# -             self.store.put(key, case)
+# +         valid = self.valid(account_id)
+# +         if version not in valid:
+# +             return
+# +         affected = [c for c, v in self.last(account_id).items() if v == version]
 
-    def rotate(self, account_id, rotation_id, now_s):
-        self.note(account_id)
-        self.vault.issue(account_id, rotation_id)
-        self.work(account_id, now_s)
+# -         if case[0]:
+# +         if version == max(valid):
 
-    def leaked(self, account_id, version, now_s):
-        valid = self.valid(account_id)
-        if version not in valid:
-            return
-        affected = [c for c, v in self.last(account_id).items() if v == version]
-        self.note(account_id)
-        if version == max(valid):
-            self.vault.issue(account_id, f"leak {account_id} {version}")
-        self.vault.revoke(account_id, version)
-        for caller in affected:
-            self.desk.tell(account_id, caller, "leaked: read the new version")
-        self.work(account_id, now_s)
-
-    def tick(self, now_s):
-        for account_id in self.store.get("accounts", []):
-            self.work(account_id, now_s)
-
-    def note(self, account_id):
-        accounts = self.store.get("accounts", [])
-        if account_id not in accounts:
-            self.store.put("accounts", [*accounts, account_id])
-
-    def valid(self, account_id):
-        return {v["version"]: v for v in self.vault.versions(account_id) if v["revoked_at_s"] is None}
-
-    def last(self, account_id):
-        return {c["caller_id"]: c["version"] for c in self.log.calls(account_id) if c["status"] != 401}
-
-    def work(self, account_id, now_s):
-        valid = self.valid(account_id)
-        new = max(valid)
-        if valid[new]["delivered_at_s"] is None:
-            if not self.vault.works(account_id, new):
-                return
-            self.vault.deliver(account_id, new)
-        old = [v for v in valid if v != new]
-        gone = self.desk.retired(account_id)
-        behind = [c for c, v in self.last(account_id).items() if v in old and c not in gone]
-        if not behind:
-            for v in old:
-                self.vault.revoke(account_id, v)
-        elif now_s >= valid[new]["issued_at_s"] + self.overlap_s:
-            for c in behind:
-                asked = self.store.get(f"asked {account_id} {new}", [])
-                if c not in asked:
-                    self.desk.escalate(account_id, c)
-                    self.store.put(f"asked {account_id} {new}", [*asked, c])
+# -         for caller in case[1]:
+# +         for caller in affected:
 
 
-# %% [a] wrong printed_for_debugging fails=secrets_stay_in_the_vault says="printed or logged"
+# %% [a] wrong printed_for_debugging of=what_is_valid fails=secrets_stay_in_the_vault says="printed or logged"
 # A print that was to be removed.
-class Rotator:
-    def __init__(self, platform, overlap_s):
-        self.vault, self.log, self.desk, self.store = platform.vault, platform.log, platform.desk, platform.store
-        self.overlap_s = overlap_s
-
-    def rotate(self, account_id, rotation_id, now_s):
-        self.note(account_id)
-        self.vault.issue(account_id, rotation_id)
-        print("new credential of", account_id, self.vault.secret(account_id, max(self.valid(account_id))))
-        self.work(account_id, now_s)
-
-    def leaked(self, account_id, version, now_s):
-        key = f"leak {account_id} {version}"
-        case = self.store.get(key)
-        if case is None:
-            valid = self.valid(account_id)
-            if version not in valid:
-                return
-            case = [version == max(valid), [c for c, v in self.last(account_id).items() if v == version]]
-            self.store.put(key, case)
-        self.note(account_id)
-        if case[0]:
-            self.vault.issue(account_id, f"leak {account_id} {version}")
-        self.vault.revoke(account_id, version)
-        for caller in case[1]:
-            self.desk.tell(account_id, caller, "leaked: read the new version")
-        self.work(account_id, now_s)
-
-    def tick(self, now_s):
-        for account_id in self.store.get("accounts", []):
-            self.work(account_id, now_s)
-
-    def note(self, account_id):
-        accounts = self.store.get("accounts", [])
-        if account_id not in accounts:
-            self.store.put("accounts", [*accounts, account_id])
-
-    def valid(self, account_id):
-        return {v["version"]: v for v in self.vault.versions(account_id) if v["revoked_at_s"] is None}
-
-    def last(self, account_id):
-        return {c["caller_id"]: c["version"] for c in self.log.calls(account_id) if c["status"] != 401}
-
-    def work(self, account_id, now_s):
-        valid = self.valid(account_id)
-        new = max(valid)
-        if valid[new]["delivered_at_s"] is None:
-            if not self.vault.works(account_id, new):
-                return
-            self.vault.deliver(account_id, new)
-        old = [v for v in valid if v != new]
-        gone = self.desk.retired(account_id)
-        behind = [c for c, v in self.last(account_id).items() if v in old and c not in gone]
-        if not behind:
-            for v in old:
-                self.vault.revoke(account_id, v)
-        elif now_s >= valid[new]["issued_at_s"] + self.overlap_s:
-            for c in behind:
-                asked = self.store.get(f"asked {account_id} {new}", [])
-                if c not in asked:
-                    self.desk.escalate(account_id, c)
-                    self.store.put(f"asked {account_id} {new}", [*asked, c])
+# -         self.vault.issue(account_id, rotation_id)
+# +         self.vault.issue(account_id, rotation_id)
+# +         print("new credential of", account_id, self.vault.secret(account_id, max(self.valid(account_id))))
 
 
-# %% [a] wrong logged_with_the_object fails=secrets_stay_in_the_vault says="printed or logged"
+# %% [a] wrong logged_with_the_object of=what_is_valid fails=secrets_stay_in_the_vault says="printed or logged"
 # A debug line that logs all it knows, and it knows the secret.
-import logging
+# - # What vault and log say, in as few words as it takes; wrong answers are edits of this one.
+# + # What vault and log say, in as few words as it takes; wrong answers are edits of this one.
+# + import logging
+# +
+# +
+
+# -         self.vault.issue(account_id, rotation_id)
+# +         self.vault.issue(account_id, rotation_id)
+# +         new = max(self.valid(account_id))
+# +         logging.getLogger("rotator").debug("delivering %s", {"version": new, "key": self.vault.secret(account_id, new)})
 
 
-class Rotator:
-    def __init__(self, platform, overlap_s):
-        self.vault, self.log, self.desk, self.store = platform.vault, platform.log, platform.desk, platform.store
-        self.overlap_s = overlap_s
-
-    def rotate(self, account_id, rotation_id, now_s):
-        self.note(account_id)
-        self.vault.issue(account_id, rotation_id)
-        new = max(self.valid(account_id))
-        logging.getLogger("rotator").debug("delivering %s", {"version": new, "key": self.vault.secret(account_id, new)})
-        self.work(account_id, now_s)
-
-    def leaked(self, account_id, version, now_s):
-        key = f"leak {account_id} {version}"
-        case = self.store.get(key)
-        if case is None:
-            valid = self.valid(account_id)
-            if version not in valid:
-                return
-            case = [version == max(valid), [c for c, v in self.last(account_id).items() if v == version]]
-            self.store.put(key, case)
-        self.note(account_id)
-        if case[0]:
-            self.vault.issue(account_id, f"leak {account_id} {version}")
-        self.vault.revoke(account_id, version)
-        for caller in case[1]:
-            self.desk.tell(account_id, caller, "leaked: read the new version")
-        self.work(account_id, now_s)
-
-    def tick(self, now_s):
-        for account_id in self.store.get("accounts", []):
-            self.work(account_id, now_s)
-
-    def note(self, account_id):
-        accounts = self.store.get("accounts", [])
-        if account_id not in accounts:
-            self.store.put("accounts", [*accounts, account_id])
-
-    def valid(self, account_id):
-        return {v["version"]: v for v in self.vault.versions(account_id) if v["revoked_at_s"] is None}
-
-    def last(self, account_id):
-        return {c["caller_id"]: c["version"] for c in self.log.calls(account_id) if c["status"] != 401}
-
-    def work(self, account_id, now_s):
-        valid = self.valid(account_id)
-        new = max(valid)
-        if valid[new]["delivered_at_s"] is None:
-            if not self.vault.works(account_id, new):
-                return
-            self.vault.deliver(account_id, new)
-        old = [v for v in valid if v != new]
-        gone = self.desk.retired(account_id)
-        behind = [c for c, v in self.last(account_id).items() if v in old and c not in gone]
-        if not behind:
-            for v in old:
-                self.vault.revoke(account_id, v)
-        elif now_s >= valid[new]["issued_at_s"] + self.overlap_s:
-            for c in behind:
-                asked = self.store.get(f"asked {account_id} {new}", [])
-                if c not in asked:
-                    self.desk.escalate(account_id, c)
-                    self.store.put(f"asked {account_id} {new}", [*asked, c])
-
-
-# %% [a] wrong secret_in_the_store fails=secrets_stay_in_the_vault says="in the store"
+# %% [a] wrong secret_in_the_store of=what_is_valid fails=secrets_stay_in_the_vault says="in the store"
 # Keeps the secret beside the state, so that it is at hand after a crash.
-class Rotator:
-    def __init__(self, platform, overlap_s):
-        self.vault, self.log, self.desk, self.store = platform.vault, platform.log, platform.desk, platform.store
-        self.overlap_s = overlap_s
-
-    def rotate(self, account_id, rotation_id, now_s):
-        self.note(account_id)
-        self.vault.issue(account_id, rotation_id)
-        new = max(self.valid(account_id))
-        self.store.put(f"state {account_id}", {"version": new, "secret": self.vault.secret(account_id, new)})
-        self.work(account_id, now_s)
-
-    def leaked(self, account_id, version, now_s):
-        key = f"leak {account_id} {version}"
-        case = self.store.get(key)
-        if case is None:
-            valid = self.valid(account_id)
-            if version not in valid:
-                return
-            case = [version == max(valid), [c for c, v in self.last(account_id).items() if v == version]]
-            self.store.put(key, case)
-        self.note(account_id)
-        if case[0]:
-            self.vault.issue(account_id, f"leak {account_id} {version}")
-        self.vault.revoke(account_id, version)
-        for caller in case[1]:
-            self.desk.tell(account_id, caller, "leaked: read the new version")
-        self.work(account_id, now_s)
-
-    def tick(self, now_s):
-        for account_id in self.store.get("accounts", []):
-            self.work(account_id, now_s)
-
-    def note(self, account_id):
-        accounts = self.store.get("accounts", [])
-        if account_id not in accounts:
-            self.store.put("accounts", [*accounts, account_id])
-
-    def valid(self, account_id):
-        return {v["version"]: v for v in self.vault.versions(account_id) if v["revoked_at_s"] is None}
-
-    def last(self, account_id):
-        return {c["caller_id"]: c["version"] for c in self.log.calls(account_id) if c["status"] != 401}
-
-    def work(self, account_id, now_s):
-        valid = self.valid(account_id)
-        new = max(valid)
-        if valid[new]["delivered_at_s"] is None:
-            if not self.vault.works(account_id, new):
-                return
-            self.vault.deliver(account_id, new)
-        old = [v for v in valid if v != new]
-        gone = self.desk.retired(account_id)
-        behind = [c for c, v in self.last(account_id).items() if v in old and c not in gone]
-        if not behind:
-            for v in old:
-                self.vault.revoke(account_id, v)
-        elif now_s >= valid[new]["issued_at_s"] + self.overlap_s:
-            for c in behind:
-                asked = self.store.get(f"asked {account_id} {new}", [])
-                if c not in asked:
-                    self.desk.escalate(account_id, c)
-                    self.store.put(f"asked {account_id} {new}", [*asked, c])
+# -         self.vault.issue(account_id, rotation_id)
+# +         self.vault.issue(account_id, rotation_id)
+# +         new = max(self.valid(account_id))
+# +         self.store.put(f"state {account_id}", {"version": new, "secret": self.vault.secret(account_id, new)})
 
 
-# %% [a] wrong secret_in_the_message fails=secrets_stay_in_the_vault says="a message to an owner"
+# %% [a] wrong secret_in_the_message of=what_is_valid fails=secrets_stay_in_the_vault says="a message to an owner"
 # Sends the new secret along, to save the owner a step.
-class Rotator:
-    def __init__(self, platform, overlap_s):
-        self.vault, self.log, self.desk, self.store = platform.vault, platform.log, platform.desk, platform.store
-        self.overlap_s = overlap_s
+# -             self.vault.issue(account_id, f"leak {account_id} {version}")
+# -         self.vault.revoke(account_id, version)
+# +             self.vault.issue(account_id, key)
+# +         self.vault.revoke(account_id, version)
+# +         new = max(self.valid(account_id))
 
-    def rotate(self, account_id, rotation_id, now_s):
-        self.note(account_id)
-        self.vault.issue(account_id, rotation_id)
-        self.work(account_id, now_s)
-
-    def leaked(self, account_id, version, now_s):
-        key = f"leak {account_id} {version}"
-        case = self.store.get(key)
-        if case is None:
-            valid = self.valid(account_id)
-            if version not in valid:
-                return
-            case = [version == max(valid), [c for c, v in self.last(account_id).items() if v == version]]
-            self.store.put(key, case)
-        self.note(account_id)
-        if case[0]:
-            self.vault.issue(account_id, key)
-        self.vault.revoke(account_id, version)
-        new = max(self.valid(account_id))
-        for caller in case[1]:
-            self.desk.tell(account_id, caller, f"leaked; the new one is {self.vault.secret(account_id, new)}")
-        self.work(account_id, now_s)
-
-    def tick(self, now_s):
-        for account_id in self.store.get("accounts", []):
-            self.work(account_id, now_s)
-
-    def note(self, account_id):
-        accounts = self.store.get("accounts", [])
-        if account_id not in accounts:
-            self.store.put("accounts", [*accounts, account_id])
-
-    def valid(self, account_id):
-        return {v["version"]: v for v in self.vault.versions(account_id) if v["revoked_at_s"] is None}
-
-    def last(self, account_id):
-        return {c["caller_id"]: c["version"] for c in self.log.calls(account_id) if c["status"] != 401}
-
-    def work(self, account_id, now_s):
-        valid = self.valid(account_id)
-        new = max(valid)
-        if valid[new]["delivered_at_s"] is None:
-            if not self.vault.works(account_id, new):
-                return
-            self.vault.deliver(account_id, new)
-        old = [v for v in valid if v != new]
-        gone = self.desk.retired(account_id)
-        behind = [c for c, v in self.last(account_id).items() if v in old and c not in gone]
-        if not behind:
-            for v in old:
-                self.vault.revoke(account_id, v)
-        elif now_s >= valid[new]["issued_at_s"] + self.overlap_s:
-            for c in behind:
-                asked = self.store.get(f"asked {account_id} {new}", [])
-                if c not in asked:
-                    self.desk.escalate(account_id, c)
-                    self.store.put(f"asked {account_id} {new}", [*asked, c])
+# -             self.desk.tell(account_id, caller, "leaked: read the new version")
+# +             self.desk.tell(account_id, caller, f"leaked; the new one is {self.vault.secret(account_id, new)}")
 
 
-# %% [a] wrong secret_in_a_table fails=secrets_stay_in_the_vault says="in the table"
+# %% [a] wrong secret_in_a_table of=what_is_valid fails=secrets_stay_in_the_vault says="in the table"
 # Writes an audit table, secret included.
-class Rotator:
-    def __init__(self, platform, overlap_s):
-        self.vault, self.log, self.desk, self.store = platform.vault, platform.log, platform.desk, platform.store
-        self.overlap_s = overlap_s
-
-    def rotate(self, account_id, rotation_id, now_s):
-        self.note(account_id)
-        self.vault.issue(account_id, rotation_id)
-        new = max(self.valid(account_id))
-        lab.con.execute(
-            "create temp table if not exists rotations (account_id varchar, version integer, secret varchar)"
-        )
-        lab.con.execute("insert into rotations values (?, ?, ?)", [account_id, new, self.vault.secret(account_id, new)])
-        self.work(account_id, now_s)
-
-    def leaked(self, account_id, version, now_s):
-        key = f"leak {account_id} {version}"
-        case = self.store.get(key)
-        if case is None:
-            valid = self.valid(account_id)
-            if version not in valid:
-                return
-            case = [version == max(valid), [c for c, v in self.last(account_id).items() if v == version]]
-            self.store.put(key, case)
-        self.note(account_id)
-        if case[0]:
-            self.vault.issue(account_id, f"leak {account_id} {version}")
-        self.vault.revoke(account_id, version)
-        for caller in case[1]:
-            self.desk.tell(account_id, caller, "leaked: read the new version")
-        self.work(account_id, now_s)
-
-    def tick(self, now_s):
-        for account_id in self.store.get("accounts", []):
-            self.work(account_id, now_s)
-
-    def note(self, account_id):
-        accounts = self.store.get("accounts", [])
-        if account_id not in accounts:
-            self.store.put("accounts", [*accounts, account_id])
-
-    def valid(self, account_id):
-        return {v["version"]: v for v in self.vault.versions(account_id) if v["revoked_at_s"] is None}
-
-    def last(self, account_id):
-        return {c["caller_id"]: c["version"] for c in self.log.calls(account_id) if c["status"] != 401}
-
-    def work(self, account_id, now_s):
-        valid = self.valid(account_id)
-        new = max(valid)
-        if valid[new]["delivered_at_s"] is None:
-            if not self.vault.works(account_id, new):
-                return
-            self.vault.deliver(account_id, new)
-        old = [v for v in valid if v != new]
-        gone = self.desk.retired(account_id)
-        behind = [c for c, v in self.last(account_id).items() if v in old and c not in gone]
-        if not behind:
-            for v in old:
-                self.vault.revoke(account_id, v)
-        elif now_s >= valid[new]["issued_at_s"] + self.overlap_s:
-            for c in behind:
-                asked = self.store.get(f"asked {account_id} {new}", [])
-                if c not in asked:
-                    self.desk.escalate(account_id, c)
-                    self.store.put(f"asked {account_id} {new}", [*asked, c])
+# -         self.vault.issue(account_id, rotation_id)
+# +         self.vault.issue(account_id, rotation_id)
+# +         new = max(self.valid(account_id))
+# +         lab.con.execute(
+# +             "create temp table if not exists rotations (account_id varchar, version integer, secret varchar)"
+# +         )
+# +         lab.con.execute("insert into rotations values (?, ?, ?)", [account_id, new, self.vault.secret(account_id, new)])
 
 
 # %% [b] right searched_with_the_kit

@@ -12,13 +12,12 @@ from __future__ import annotations
 import base64
 import math
 from collections import Counter
-from dataclasses import dataclass
-from decimal import Decimal
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from workshop.checks import CheckFailed, Evidence, LearnerError, NotAttempted, as_table, check, expect
+from workshop.checks import CheckFailed, Evidence, LearnerError, NotAttempted, as_number, as_table, check, expect
 from workshop.sim.credentials import (
     ACCOUNTS,
     AT_BOUND,
@@ -38,24 +37,23 @@ SUBJECTS = ("credentials",)
 
 HINTS = {
     "a": (
-        "Do not keep a list of steps done in the object: it is lost. Ask instead what is true now. Which versions are valid, "
-        "which one is delivered, and which version did each caller use last?",
-        "One method for all accounts with work under way: if the newest version is not delivered, deliver it once it works; if "
-        "no caller needs an older one, revoke it; if the bound is reached, escalate who does. `rotate`, `leaked` and `tick` all "
-        "end in it.",
-        "Name each request after its cause (the rotation's id; the leaked version), so that asking twice gives one version. "
-        "Before you revoke a leaked version, put down in the store who is to be told: afterwards a rerun finds it revoked and "
-        "cannot tell whether you did it.",
+        "Do not keep a list of steps done in the object: it is lost. Ask instead what is true now. Which versions are "
+        "valid, which one is delivered, and which version did each caller use last?",
+        "One method for all accounts with work under way: if the newest version is not delivered, deliver it once it "
+        "works; if no caller needs an older one, revoke it; if the bound is reached, escalate who does. `rotate`, "
+        "`leaked` and `tick` all end in it.",
+        "Name each request after its cause (the rotation's id; the leaked version), so that asking twice gives one "
+        "version. Before you revoke a leaked version, put down in the store who is to be told: afterwards a rerun "
+        "finds it revoked and cannot tell whether you did it.",
     ),
     "b": (
-        "Three questions a class, each with a table: how often does a version leak (leaks and account-years)? "
-        "How long do callers "
-        "lag (first call with a version, minus its delivery)? What does a rotation cost next to a day of exposure?",
-        "A leak that nobody reports lasts half a period on average, plus the overlap. Rotation costs fall with the period, "
-        "exposure grows with it: the sum is least near sqrt(2 x rotation / (leaks a day x exposed_day)).",
-        "The bound: nearly all callers should have moved by then by themselves, so some 95th percentile of the "
-        "lag of that class. "
-        "Put your estimates into `simulate_policy` and compare a few periods and bounds for each class.",
+        "Three questions a class, each with a table: how often does a version leak (leaks and account-years)? How "
+        "long do callers lag (first call with a version, minus its delivery)? What does a rotation cost next to a day "
+        "of exposure?",
+        "A leak that nobody reports lasts half a period on average, plus the overlap. Rotation costs fall with the "
+        "period, exposure grows with it: the sum is least near sqrt(2 x rotation / (leaks a day x exposed_day)).",
+        "The bound: nearly all callers should have moved by then by themselves, so some 95th percentile of the lag of "
+        "that class. Put your estimates into `simulate_policy` and compare a few periods and bounds for each class.",
     ),
 }
 MISCONCEPTIONS = {
@@ -150,8 +148,7 @@ def _callers(rng: np.random.Generator, account: str, n: int, read_days: tuple[fl
 
 
 def _variant(caller: Caller, suffix: str, **changes: Any) -> Caller:
-    values = {name: getattr(caller, name) for name in Caller.__dataclass_fields__}
-    return Caller(**{**values, "caller_id": f"{caller.caller_id}{suffix}", **changes})
+    return replace(caller, caller_id=f"{caller.caller_id}{suffix}", **changes)
 
 
 def _quarter(lab: Lab) -> Ran:
@@ -276,16 +273,13 @@ def rotations_lose_no_call(lab: Lab) -> None:
         if first["why"] == "not yet working":
             said = (
                 f"{who}. {caller} called with version {number} of {account} on {_days(first['at_s'])}; you had "
-                "delivered it, and it "
-                f"did not work before {_days(version.works_at_s)}."
+                f"delivered it, and it did not work before {_days(version.works_at_s)}."
             )
         else:
             said = (
-                f"{who}. You revoked version {number} of {account} on {_days(version.revoked_at_s)}; {caller} "
-                "still called with it on "
-                f"{_days(first['at_s'])}, and had used no newer one by then. A pipeline that is refused at night "
-                "wakes its owner, for "
-                "a change that nobody told them of."
+                f"{who}. You revoked version {number} of {account} on {_days(version.revoked_at_s)}; {caller} still "
+                f"called with it on {_days(first['at_s'])}, and had used no newer one by then. A pipeline that is "
+                "refused at night wakes its owner, for a change that nobody told them of."
             )
         raise CheckFailed(
             said,
@@ -321,19 +315,8 @@ def _rotations(ran: Ran) -> list[Rotation]:
 
 def _needs(ran: Ran, rotation: Rotation, at_s: float) -> set[str]:
     """Callers that need the old version at a time, by the log and the owners' answers."""
-    estate = ran.estate
-    used = {
-        c: n
-        for t, c, n, status in estate.calls(rotation.account)
-        if t <= at_s and status != 401 and t >= at_s - 35 * DAY_S
-    }
-    asked = {c: t for t, a, c in reversed(estate.escalated) if a == rotation.account}
-    retired = {
-        x.caller_id
-        for x in estate.callers
-        if x.caller_id in asked and x.last_s < at_s and asked[x.caller_id] + x.answers_after_s <= at_s
-    }
-    return {c for c, n in used.items() if n == rotation.old.number} - retired
+    used = ran.estate.last_used(rotation.account, at_s)
+    return {c for c, n in used.items() if n == rotation.old.number} - set(ran.estate.retired(rotation.account, at_s))
 
 
 @check("a", "the overlap ends on evidence, and what is in its way at the bound is escalated", points=1)
@@ -350,9 +333,8 @@ def overlap_ends(lab: Lab) -> None:
         for at_s, caller in asked:
             if at_s < bound_s:
                 raise CheckFailed(
-                    f"{caller} was escalated on {_days(at_s)}, and the bound of {account} was {_days(bound_s)}: "
-                    "until then a caller may "
-                    "move by itself, as nearly all do.",
+                    f"{caller} was escalated on {_days(at_s)}, and the bound of {account} was {_days(bound_s)}: until "
+                    "then a caller may move by itself, as nearly all do.",
                     evidence=diary,
                     misconception="asked_too_many",
                 )
@@ -365,9 +347,8 @@ def overlap_ends(lab: Lab) -> None:
         again = [c for c, n in Counter(c for _, c in asked).items() if n > 1]
         expect(
             not again,
-            f"The owner of {', '.join(again)} was asked more than once for one rotation of {account}: who is "
-            "asked every four hours "
-            "soon reads none of it.",
+            f"The owner of {', '.join(again)} was asked more than once for one rotation of {account}: who is asked "
+            "every four hours soon reads none of it.",
             evidence=diary,
             misconception="asked_too_many",
         )
@@ -380,8 +361,8 @@ def overlap_ends(lab: Lab) -> None:
             if silent:
                 raise CheckFailed(
                     f"The bound of {account} was {_days(bound_s)}. {', '.join(silent)} still needed version "
-                    f"{old.number} then, and its owner was "
-                    "not asked at the next two ticks: the version stays valid, and nobody knows for whom.",
+                    f"{old.number} then, and its owner was not asked at the next two ticks: the version stays valid, "
+                    "and nobody knows for whom.",
                     evidence=[_picture(estate, account, "The bound passed in silence"), diary],
                     ask="What do you do at the first tick after the bound?",
                     misconception="silent_bound",
@@ -473,10 +454,7 @@ def _leaks(lab: Lab) -> tuple[Ran, list[Leak], dict[str, set[str]]]:
         ran = _run(lab, estate, 8 * DAY_S)
         affected = {}
         for leak in leaks:
-            used = {}
-            for t, c, number, status in estate.calls(leak.account):
-                if t <= leak.at_s and status != 401 and t >= leak.at_s - 35 * DAY_S:
-                    used[c] = number
+            used = estate.last_used(leak.account, leak.at_s)
             affected[leak.account] = (
                 {c for c, n in used.items() if n == leak.version}
                 if leak.what != "a version revoked long ago"
@@ -509,8 +487,7 @@ def leaks_are_cut_off(lab: Lab) -> None:
             )
             raise CheckFailed(
                 f"`{call}` was called on {_days(leak.at_s)} ({leak.what}), and the version was revoked {later}. "
-                "Whoever has found it can read "
-                "Kestrel's tables until then.",
+                "Whoever has found it can read Kestrel's tables until then.",
                 evidence=[_picture(estate, leak.account, "A leaked version goes on working"), diary],
                 ask="Whom do you wait for, and what can a thief do meanwhile?",
                 misconception="leak_waits",
@@ -528,22 +505,20 @@ def leaks_are_cut_off(lab: Lab) -> None:
         )  # fmt: skip
         expect(
             not missing,
-            f"After `{call}` ({leak.what}) {', '.join(missing)} had not been told: its calls are refused, and "
-            "nobody who could mend it "
-            "knows why.",
+            f"After `{call}` ({leak.what}) {', '.join(missing)} had not been told: its calls are refused, and nobody "
+            "who could mend it knows why.",
             evidence=[table, diary],
             misconception="nobody_told",
         )
         expect(
             not needless,
-            f"After `{call}` ({leak.what}) {', '.join(needless)} {'was' if len(needless) == 1 else 'were'} told "
-            "though not affected: the "
-            "latest accepted call did not use that version.",
+            f"After `{call}` ({leak.what}) {', '.join(needless)} {'was' if len(needless) == 1 else 'were'} told though "
+            "not affected: the latest accepted call did not use that version.",
             evidence=[table, diary],
             ask="Which version did this caller use last?",
             misconception="tells_everybody",
         )
-        new = [v for v in versions if v.request_id.startswith("earlier-") is False]
+        new = [v for v in versions if v.issued_at_s >= 0]
         wanted = 1 if leak.replaced or "amid" in leak.what else 0
         expect(
             len(new) == wanted,
@@ -569,9 +544,8 @@ def leaks_are_cut_off(lab: Lab) -> None:
             slow = (good.delivered_at_s or math.inf) - good.works_at_s
             expect(
                 -1 <= slow <= 9 * HOUR_S,
-                f"The replacement of version {leak.version} of {leak.account} worked on {_days(good.works_at_s)} "
-                "and was delivered on "
-                f"{_days(good.delivered_at_s)}: affected callers are without access "
+                f"The replacement of version {leak.version} of {leak.account} worked on {_days(good.works_at_s)} and "
+                f"was delivered on {_days(good.delivered_at_s)}: affected callers are without access "
                 + ("and read a version that does not work." if slow < 0 else "for that long."),
                 evidence=diary,
                 misconception="too_early" if slow < 0 else None,
@@ -673,10 +647,9 @@ def crashes_are_survived(lab: Lab) -> None:
         where, misconception, diary, words = bad[0]
         shown = [r for r in rows if r[3] != "finished"][:8]
         raise CheckFailed(
-            f"The machine died just {where}, and after the restart {words}. {len(bad)} of {len(rows)} crashes "
-            "end wrong. Machines die "
-            "in the middle of rotations as they do elsewhere; what is left is a credential that nobody knows "
-            "of, or callers without one.",
+            f"The machine died just {where}, and after the restart {words}. {len(bad)} of {len(rows)} crashes end "
+            "wrong. Machines die in the middle of rotations as they do elsewhere; what is left is a credential that "
+            "nobody knows of, or callers without one.",
             evidence=[
                 Evidence("crashes that end wrong", Table.of(["died", "step", "arguments", "then"], shown)),
                 diary,
@@ -713,8 +686,8 @@ def secrets_stay_in_the_vault(lab: Lab) -> None:
             if _hides(text, estate.canary):
                 at = text.lower().find(estate.canary.lower())
                 raise CheckFailed(
-                    f"A secret stands in {where}. Whoever may read that may now call as this account, and the secret has to be "
-                    "rotated at once: it is a leak.",
+                    f"A secret stands in {where}. Whoever may read that may now call as this account, and the secret "
+                    "has to be rotated at once: it is a leak.",
                     evidence=Evidence(
                         "where it stands (the secret is struck out)",
                         text=text[max(0, at - 120) : at + 80].replace(estate.canary, "[the secret]")
@@ -764,15 +737,14 @@ def _policy(lab: Lab) -> dict[str, dict[str, Any]]:
                 ("overlap_days", 1e-9, 30),
                 ("leak_minutes", 0, 60 * 24 * 365),
             ):
-                value = row[column]
-                good = isinstance(value, int | float | Decimal) and not isinstance(value, bool) and math.isfinite(value)
+                value = as_number(row[column])
                 expect(
-                    good and low <= value <= high,
-                    f"{name}: {column} is {value!r}; a number from {low:g} to {high:g} is expected.".replace(
+                    value is not None and low <= value <= high,
+                    f"{name}: {column} is {row[column]!r}; a number from {low:g} to {high:g} is expected.".replace(
                         "1e-09", "more than 0"
                     ),
                 )
-                row[column] = float(value)
+                row[column] = value
             for column, values in (("at_bound", AT_BOUND), ("tell", TELL), ("accounts", ACCOUNTS)):
                 expect(
                     row[column] in values,
@@ -781,8 +753,7 @@ def _policy(lab: Lab) -> dict[str, dict[str, Any]]:
             expect(
                 row["overlap_days"] < row["rotate_every_days"],
                 f"{name}: overlap_days ({row['overlap_days']:g}) must be less than rotate_every_days "
-                f"({row['rotate_every_days']:g}), or the "
-                "next rotation begins before this one is over.",
+                f"({row['rotate_every_days']:g}), or the next rotation begins before this one is over.",
             )
             rules[name] = row
         missing = [c for c in CLASSES if c not in rules]
@@ -820,9 +791,8 @@ def bounds_cut_nobody_off(lab: Lab) -> None:
         row = results[name]
         expect(
             row["callers_cut_off"] == 0,
-            f"{name}: in eight quarters ({row['rotations']} rotations) {row['callers_cut_off']} callers were "
-            "still on the old version "
-            f"{rules[name]['overlap_days']:g} days after a new one had come, and you revoked it.",
+            f"{name}: in eight quarters ({row['rotations']} rotations) {row['callers_cut_off']} callers were still on "
+            f"the old version {rules[name]['overlap_days']:g} days after a new one had come, and you revoked it.",
             evidence=Evidence(
                 "eight quarters",
                 Table.of(
@@ -846,24 +816,21 @@ def leaks_are_emergencies(lab: Lab) -> None:
         expect(
             rule["leak_minutes"] <= 15,
             f"{name}: a leaked version is refused {rule['leak_minutes']:,.0f} minutes after the report; 15 are "
-            "allowed. Scanners of public "
-            "repositories use what they find within minutes.",
+            "allowed. Scanners of public repositories use what they find within minutes.",
             ask="What is the overlap good for when the secret is known to a thief?",
             misconception="leak_waits",
         )
         if rule["accounts"] == "one shared":
             raise CheckFailed(
-                f"{name}: with one shared account a leak stops {results[name]['callers_hit_per_leak']:.0f} "
-                "callers at once; with an account "
-                f"each it is {about[name]['callers_per_account']:.1f}.",
+                f"{name}: with one shared account a leak stops {results[name]['callers_hit_per_leak']:.0f} callers at "
+                f"once; with an account each it is {about[name]['callers_per_account']:.1f}.",
                 ask="Who is affected by a leak, and who can tell you who still uses the old version?",
                 misconception="one_shared",
             )
         expect(
             rule["tell"] != "everybody",
-            f"{name}: of each leak all {about[name]['accounts'] * about[name]['callers_per_account']:.0f} "
-            "callers of the class are told; "
-            f"{about[name]['callers_per_account']:.1f} are affected.",
+            f"{name}: of each leak all {about[name]['accounts'] * about[name]['callers_per_account']:.0f} callers of "
+            f"the class are told; {about[name]['callers_per_account']:.1f} are affected.",
             misconception="tells_everybody",
         )
         expect(
@@ -917,10 +884,9 @@ def policy_costs_little(lab: Lab) -> None:
     )  # fmt: skip
     expect(
         share <= COST_SHARE,
-        f"A year of all accounts costs {mine:,.0f} USD with your periods and bounds, {least:,.0f} with the best, "
-        f"and {most:,.0f} with the "
-        f"best that are the same for all classes: yours is {share:.0%} of the way from best to that, "
-        f"{COST_SHARE:.0%} is allowed.",
+        f"A year of all accounts costs {mine:,.0f} USD with your periods and bounds, {least:,.0f} with the best, and "
+        f"{most:,.0f} with the best that are the same for all classes: yours is {share:.0%} of the way from best to "
+        f"that, {COST_SHARE:.0%} is allowed.",
         evidence=Evidence("the bill", bill),
         ask="In which class and column is the difference largest? Would a longer or a shorter period make it smaller?",
         misconception="same_for_all",
