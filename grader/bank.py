@@ -14,7 +14,6 @@ A wrong answer must fail the check that it names, with those words in its messag
 
 from __future__ import annotations
 
-import ast
 import contextlib
 import io
 import linecache
@@ -28,6 +27,7 @@ from workshop.authoring import compose, tags, task_source
 from workshop.checks import FAILED, NOT_ATTEMPTED, PASSED, Check, CheckResult, run_checks
 from workshop.errors import WorkshopError
 from workshop.lab import Connections, GradedLab
+from workshop.reference import without_open_lab
 from workshop.topics import Topic, load_checks
 from workshop.world import WorldFiles, ensure_world, opaque_name
 
@@ -162,7 +162,7 @@ def run_cells(
             if "parameters" in marks:
                 namespace.update(WORLD=files.name, SCALE=files.scale)
             elif "setup" in marks:
-                exec(compile(_without_open_lab(source), "<setup>", "exec"), namespace)
+                exec(compile(without_open_lab(source), "<setup>", "exec"), namespace)
                 namespace["lab"] = GradedLab(item, files.name, files.scale, connections, namespace)
             else:
                 file = f"<cell {i}>"
@@ -181,17 +181,6 @@ def run_cells(
         if "matplotlib.pyplot" in sys.modules:
             sys.modules["matplotlib.pyplot"].close("all")
     return verdict
-
-
-def _without_open_lab(source: str) -> ast.Module:
-    """The setup cell but for the call of open_lab: the lab is opened by whoever runs the cells."""
-    tree = ast.parse(source)
-    tree.body = [
-        node
-        for node in tree.body
-        if not any(isinstance(n, ast.Call) and getattr(n.func, "id", None) == "open_lab" for n in ast.walk(node))
-    ]
-    return tree
 
 
 def _concerns(answer: Answer, item: Check) -> bool:

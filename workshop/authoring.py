@@ -24,7 +24,7 @@ from pathlib import Path
 import nbformat
 from nbformat import NotebookNode
 
-from workshop.errors import WorkshopError
+from workshop.errors import UsageError, WorkshopError
 from workshop.paths import REPOSITORY, digest_of, home
 from workshop.topics import Module, Topic, syllabus
 from workshop.world import ensure_world, practice_seed, subjects
@@ -121,6 +121,18 @@ def task_source(item: Topic, letter: str, *, solved: bool) -> str:
         if f"task-{letter}" in tags(cell):
             return cell.source
     raise WorkshopError(f"The lab of {item.id} has no cell tagged task-{letter}.")
+
+
+def notebook_cell(path: Path, letter: str) -> str:
+    """The code of a task's cell in a learner's notebook. Raises UsageError where there is none."""
+    try:
+        cells = nbformat.read(path, as_version=4).cells
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{path} cannot be read as a notebook: {error}") from None
+    for cell in cells:
+        if f"task-{letter}" in tags(cell):
+            return cell.source
+    raise UsageError(f"{path} has no cell of task {letter} any more: copy it by hand.")
 
 
 def execute(nb: NotebookNode, folder: Path) -> NotebookNode:

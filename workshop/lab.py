@@ -122,6 +122,10 @@ class Lab:
         """The cell of a task as it was handed out."""
         raise NotImplementedError
 
+    def bring(self, topic_id: str, task: str) -> render.Html:
+        """What you wrote in a task of another lab, as a new cell below this one."""
+        raise NotImplementedError
+
     def twelve_weeks_later(self) -> Any:
         """What your decision does over the twelve weeks that follow, against the baseline (a plot)."""
         raise NotImplementedError
@@ -145,6 +149,9 @@ class GradedLab(Lab):
 
     def reset(self, task: str) -> render.Html:
         return self._later("The cell as handed out")
+
+    def bring(self, topic_id: str, task: str) -> render.Html:
+        return self._later("What another lab holds")
 
     def twelve_weeks_later(self) -> Any:
         return self._later("The outlook")
@@ -197,6 +204,24 @@ class PracticeLab(Lab):
         given = min(self._hints_given.get(task, 0), len(rungs) - 1)
         self._hints_given[task] = given + 1
         return render.note(f"Hint {given + 1} of {len(rungs)}: {rungs[given]}")
+
+    def bring(self, topic_id: str, task: str) -> render.Html:
+        from IPython import get_ipython
+
+        from workshop.authoring import notebook_cell, task_source
+
+        try:
+            other = topic(topic_id)
+            source = notebook_cell(other.notebook("labs"), task)
+        except WorkshopError as error:
+            return render.note(str(error))
+        if source.strip() == task_source(other, task, solved=False).strip():
+            return render.note(f"Task {task} of lab {topic_id} is still as it was handed out.")
+        shell = get_ipython()
+        if shell is None:
+            return render.note(f"Task {task} of lab {topic_id}:", source)
+        shell.set_next_input(source)
+        return render.note(f"What you wrote in task {task} of lab {topic_id} stands in the next cell: run it.")
 
     def solution(self, task: str) -> render.Html:
         from workshop.authoring import task_source

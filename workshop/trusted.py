@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 from collections.abc import Callable, Mapping, Sequence
+from itertools import count
 from typing import Any, Protocol
 
 import duckdb
@@ -23,7 +24,7 @@ from workshop.world import WorldFiles, derive_seed, ensure_world, opaque_name
 
 CALL_TIMEOUT_S = 20.0
 SMALL_SCALE = 0.002
-KEPT = 40
+KEPT = 80
 _kept: dict[tuple[Any, ...], Any] = {}
 
 
@@ -168,12 +169,25 @@ class Lab:
         self._more: dict[str, World] = {world.name: world}
         self._callbacks: dict[str, Callable[..., Any]] = {}
         self._once: dict[str, Any] = {}
-        self._count = 0
+        self._numbers = count(1)
+        self._names: Mapping[str, str] = {}
 
     def begin(self) -> None:
         """A task's checks begin: what once() has kept of an earlier run is forgotten."""
         self._once.clear()
         self._callbacks.clear()
+
+    def of(self, topic: str, names: Mapping[str, str] | None = None, carrier: Carrier | None = None) -> Lab:
+        """A lab of another topic on the same world and seed, with the same learner unless a carrier is given. ``names``: what
+        that topic's names are called here."""
+        made = Lab(topic, self.world, self._seed, carrier or self._carrier, self._subjects)
+        made._names = names or {}
+        if carrier is None:
+            made._more, made._callbacks, made._numbers = self._more, self._callbacks, self._numbers
+        return made
+
+    def _name(self, name: str) -> str:
+        return self._names.get(name, name)
 
     def once(self, name: str, make: Callable[[], Any]) -> Any:
         """What ``make()`` returns (or the CheckFailed that it raises), made once for all checks of a task: for calls of
@@ -210,24 +224,26 @@ class Lab:
         Raises NotAttempted while the stub stands, LearnerError (a CheckFailed) when the function raises, does not come
         back in time, or returns what cannot be handed over.
         """
-        return self._command({"do": "call", "name": name, "args": list(args), "kwargs": kwargs}, name, timeout_s)
+        return self._command(
+            {"do": "call", "name": self._name(name), "args": list(args), "kwargs": kwargs}, self._name(name), timeout_s
+        )
 
     def value(self, name: str) -> Any:
         """The value of a variable of the notebook (a policy as data)."""
-        return self._command({"do": "value", "name": name}, name)
+        return self._command({"do": "value", "name": self._name(name)}, self._name(name))
 
     def new(self, name: str, *args: Any, **kwargs: Any) -> RemoteObject:
         """Makes an object of the learner's class (or factory function); its methods are called on the learner's side."""
-        self._count += 1
-        made = RemoteObject(self, f"object{self._count}", name)
-        self._command({"do": "new", "name": name, "as": made.name, "args": list(args), "kwargs": kwargs}, name)
+        made = RemoteObject(self, f"object{next(self._numbers)}", name)
+        self._command(
+            {"do": "new", "name": self._name(name), "as": made.name, "args": list(args), "kwargs": kwargs}, name
+        )
         return made
 
     def function(self, name: str) -> RemoteObject:
         """The learner's function itself, to hand to a driver of the kit's; nothing is called yet."""
-        self._count += 1
-        kept = RemoteObject(self, f"object{self._count}", name)
-        self._command({"do": "keep", "name": name, "as": kept.name}, name)
+        kept = RemoteObject(self, f"object{next(self._numbers)}", name)
+        self._command({"do": "keep", "name": self._name(name), "as": kept.name}, name)
         return kept
 
     def drive(self, driver: str, *args: Any, timeout_s: float = CALL_TIMEOUT_S, **kwargs: Any) -> Any:
@@ -246,8 +262,7 @@ class Lab:
     def callback(self, function: Callable[..., Any]) -> codec.Reference:
         """A function of the check's own, to hand to learner code: called on the trusted side, with plain values. An
         exception of a built-in type that it raises is raised again in the learner's code."""
-        self._count += 1
-        name = f"callback{self._count}"
+        name = f"callback{next(self._numbers)}"
         self._callbacks[name] = function
         return _CallbackReference(name)
 

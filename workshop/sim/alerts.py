@@ -201,7 +201,7 @@ def apply_rules(rules: Sequence[Mapping[str, Any]], events: Sequence[Event]) -> 
     sent: list[dict[str, Any]] = []
     heard: dict[tuple[str, int], tuple[float, int]] = {}
     for e in events:
-        rule = next((r for r in rules if _fits(r, e)), None)
+        rule = next((r for r in rules if r["on"] == e.event and fits(r, *_about(e))), None)
         if rule is None or rule["do"] == "quiet":
             continue
         rank, by, keys = ACTIONS.index(rule["do"]), rule["group_by"], set()
@@ -236,14 +236,18 @@ def apply_rules(rules: Sequence[Mapping[str, Any]], events: Sequence[Event]) -> 
     return sent
 
 
-def _fits(rule: Mapping[str, Any], e: Event) -> bool:
+def fits(rule: Mapping[str, Any], criticality: str, error_class: str, minutes_left: float, resource_away: bool) -> bool:
+    """Whether a rule is about such a thing, whatever event it is on."""
     return (
-        rule["on"] == e.event
-        and (rule.get("criticality") is None or e.criticality in rule["criticality"])
-        and (rule.get("error_class") is None or e.error_class in rule["error_class"])
-        and (rule.get("max_minutes_left") is None or e.minutes_left <= rule["max_minutes_left"])
-        and (rule.get("resource_away") is None or e.resource_away == rule["resource_away"])
+        (rule.get("criticality") is None or criticality in rule["criticality"])
+        and (rule.get("error_class") is None or error_class in rule["error_class"])
+        and (rule.get("max_minutes_left") is None or minutes_left <= rule["max_minutes_left"])
+        and (rule.get("resource_away") is None or resource_away == rule["resource_away"])
     )
+
+
+def _about(e: Event) -> tuple[str, str, float, bool]:
+    return e.criticality, e.error_class, e.minutes_left, e.resource_away
 
 
 def score(sent: Sequence[Mapping[str, Any]], causes: Sequence[Cause]) -> dict[str, float]:

@@ -162,7 +162,8 @@ class Draws:
     hang until they are killed.
     resource: number of what it reads from or writes to, -1: nothing that can fail.
     memory_bytes: highest memory in use. jitter, shape (n, k): uniform draws, one for each wait between attempts.
-    outages: of resources; fail_s: seconds until an attempt notices an outage.
+    outages: of resources; fail_s: seconds until an attempt notices an outage. not_before_s: what it reads is there from then
+    on (None: whenever it is due).
     """
 
     work_s: np.ndarray
@@ -173,6 +174,7 @@ class Draws:
     jitter: np.ndarray
     outages: tuple[Outage, ...] = ()
     fail_s: float = 20.0
+    not_before_s: np.ndarray | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -341,8 +343,11 @@ class _Run:
 
     def run(self) -> MonthRun:
         """All events, in order of time; at one moment, ends before what comes due."""
-        due = np.argsort(self.plan.scheduled_s, kind="stable")
-        times, order = self.plan.scheduled_s[due].tolist(), due.tolist()
+        due_s = self.plan.scheduled_s
+        if self.draws.not_before_s is not None:
+            due_s = np.maximum(due_s, self.draws.not_before_s)
+        due = np.argsort(due_s, kind="stable")
+        times, order = due_s[due].tolist(), due.tolist()
         events, pop, at, n = self.events, heapq.heappop, 0, len(order)
         while events or at < n:
             if at < n and (not events or times[at] < events[0][0]):

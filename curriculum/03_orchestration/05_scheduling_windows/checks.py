@@ -850,27 +850,33 @@ def years_are_right(lab: Lab) -> None:
 # -- twelve weeks -----------------------------------------------------------------------------------------------------------
 
 
-def twelve_weeks_later(lab: Lab) -> Any:
-    """Eighty-four nights under the learner's windows and under today's clocks, on the same draws."""
-    from workshop.plots import BLUE, GREY, RED, plt
-
-    jobs, capacity = _read(lab.world, False)
-    plan = _plan(lab, jobs, capacity, None, "an ordinary night")
-    clocks = lab.world.sql(
-        """
-        select job_id, any_value(epoch(scheduled_at - (night_on + interval 18 hour)) / 60)::double as minute
-        from ops.cluster_job_runs
-        group by job_id
-        """
-    ).dicts()
-    struck = {row["job_id"]: row["minute"] for row in clocks}
-    today = [
+def clocks(world: World, jobs: Sequence[Job]) -> list[Row]:
+    """Today's plan: each job starts by its own clock, and promises nothing."""
+    struck = dict(
+        world.sql(
+            """
+            select job_id, any_value(epoch(scheduled_at - (night_on + interval 18 hour)) / 60)::double as minute
+            from ops.cluster_job_runs
+            group by job_id
+            """
+        ).rows
+    )
+    return [
         {
             "job_id": job["job_id"], "team_id": job["team_id"], "earliest": struck[job["job_id"]],
             "latest": 2.0 * NIGHT_MINUTES, "slots": job["slots"], "minutes": 0.0,
         }
         for job in jobs
     ]  # fmt: skip
+
+
+def twelve_weeks_later(lab: Lab) -> Any:
+    """Eighty-four nights under the learner's windows and under today's clocks, on the same draws."""
+    from workshop.plots import BLUE, GREY, RED, plt
+
+    jobs, capacity = _read(lab.world, False)
+    plan = _plan(lab, jobs, capacity, None, "an ordinary night")
+    today = clocks(lab.world, jobs)
     minutes = draw_minutes(lab.rng("weeks"), jobs, 84).tolist()
     mine, naive = (_replay(lab, jobs, p, capacity, minutes) for p in (plan, today))
     figure, (load, peaks) = plt.subplots(1, 2, figsize=(8.6, 3.2), width_ratios=[1.7, 1])

@@ -718,6 +718,10 @@ def secrets_stay_in_the_vault(lab: Lab) -> None:
 COLUMNS = ("class", "rotate_every_days", "overlap_days", "at_bound", "leak_minutes", "tell", "accounts")
 COST_SHARE = 1 / 3
 SPARE_DAYS = 3.0
+TODAY = {
+    c: {"rotate_every_days": 90.0, "overlap_days": 30.0, "at_bound": "revoke", "leak_minutes": 4320.0, "tell": "nobody",
+        "accounts": "one each"} for c in CLASSES
+}  # fmt: skip
 PERIODS = [7, 8.5, 10, 12, 14, 17, 20, 25, 30, 37, 45, 56, 70, 90, 110, 140, 180, 240, 320]
 BOUNDS = [1, 2, 3, 4, 5, 7, 9, 12, 15, 19, 24, 30]
 
@@ -903,12 +907,8 @@ def twelve_weeks_later(lab: Lab) -> Any:
 
     rules = _policy(lab)
     classes = _classes(lab)
-    today = {
-        c: {"rotate_every_days": 90.0, "overlap_days": 30.0, "at_bound": "revoke", "leak_minutes": 4320.0, "tell": "nobody",
-            "accounts": "one each"} for c in CLASSES
-    }  # fmt: skip
     seed = _seed(lab, "twelve weeks")
-    before, after = _simulated(lab, today, seed), _simulated(lab, rules, seed)
+    before, after = _simulated(lab, TODAY, seed), _simulated(lab, rules, seed)
     count = {row["class"]: row["accounts"] * 12 / 52 for row in classes}
     figure, (bill, calls) = plt.subplots(1, 2, figsize=(8.8, 3.3))
     kinds = {"rotation": BLUE, "escalation": GREEN, "failed in rotations": RED, "exposure": ORANGE, "emergencies": GREY}

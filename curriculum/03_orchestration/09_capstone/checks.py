@@ -1,0 +1,800 @@
+"""What lab 3.9 judges.
+
+Task a. The parts of labs 3.1 to 3.8 are read with the checks of their own labs, turned into what is in force of each, and run
+together in the judge's process: twenty months, the same for everybody (workshop.sim.whole). "reference" is the solved cell of
+that lab, on this world.
+
+Task b. The four signals of the last four weeks; the truth is counted here run by run and hour by hour.
+
+Task c. The learner's function asks a simulation what a set of changes costs a week. The order that it returns is judged on other
+weeks, with the references of all parts, against the order that asks again after each change.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from workshop.checks import CheckFailed, Evidence, LearnerError, NotAttempted, as_number, as_table, check, expect
+from workshop.reference import solved_lab
+from workshop.sim import nights
+from workshop.sim.whole import PARTS, SIGNALS, Fleet, draw_month, run_month
+from workshop.table import Table
+from workshop.topics import load_checks, topic
+from workshop.trusted import Lab
+
+SUBJECTS = (
+    "failures", "schemas", "contention", "pipelines", "runs", "scheduling", "order_batches", "handoffs", "credentials",
+)  # fmt: skip
+
+HINTS = {
+    "a": (
+        'Begin with all nine as "reference": that is the aim. Then put in your own parts, one after the other, and run the check '
+        "after each. Which line of the bill moves?",
+        "A part that was right in its lab can still be dear here: retries of tasks that may not be run again, alerts "
+        "that page for what another part has already mended. The bill names what costs.",
+        "Four parts of your own are enough: the short ones are the retries (3.1 a), the rules (3.1 b), the contract "
+        "(3.2 c) and the rotation (3.8 b).",
+    ),
+    "b": (
+        "Latency is about runs of DAGs, traffic and errors are about attempts, saturation is about slots. Which table "
+        "has a row for each of them?",
+        "A run that was never done is the latest of all, and an attempt that was mended by the next one has failed all the same.",
+        "For saturation cut each attempt at the full hours (`generate_series` from its first hour to its last), add "
+        "up the seconds by pool and hour, divide by 3,600 times the pool's slots, and take the greatest of each day.",
+    ),
+    "c": (
+        "What a change saves depends on what has shipped before it. What does simulate say about the same change "
+        "before and after the alerts?",
+        "Ask for each change alone, ship the best, then ask again for each of the others together with what has shipped.",
+        "Nine, then eight, then seven questions: 44 in all. There are 60.",
+    ),
+}
+
+MISCONCEPTIONS = {
+    "page_storm": "A page costs sixty dollars and a night's sleep. Who is paged for an attempt that will be tried again?",
+    "as_before": "Look at the lines of the bill: which of them is as high as today?",
+    "more_load": "Retries that mend nothing are attempts too: traffic and errors go up together.",
+    "all_borrowed": "With nine references the month is ours, not yours.",
+    "survivors": "Runs that were never done have no end, and so fall out of a quantile of those that have one.",
+    "by_run": "A task that succeeded at its third attempt has failed twice. Errors are counted by attempt.",
+    "mean_use": "A pool that is full for an hour each night and idle by day is half empty on average.",
+    "once": "The first change moves what all others are worth. Ask again after each.",
+    "by_number": "The order in which one learns is not the order in which it pays.",
+}
+
+MONTHS = 20
+TRIAL_MONTHS = 4
+COST_SHARE = 0.05
+SIGNAL_SLACK = 1.02
+OWN_PARTS = 4
+QUESTIONS = 60
+ORDER_SHARE = 0.3
+FIRST_SHARE = 0.9
+NEXT_SHARE = 0.7
+DAYS = 14
+LAST_DRAWS = 6
+
+
+# -- parts ------------------------------------------------------------------------------------------------------------------
+
+
+def _of(topic_id: str) -> ModuleType:
+    """The checks of another lab of the module."""
+    return load_checks(topic(topic_id)).module
+
+
+@dataclass(frozen=True)
+class Part:
+    """One decision: its name in PARTS, what it is called in this notebook and in its lab, how what it does is read."""
+
+    key: str
+    name: str
+    topic: str
+    task: str
+    named: str
+    read: Callable[[Lab], Any]
+
+
+def _contract(lab: Lab) -> dict[str, float]:
+    """Shares of bad batches that are let in, and of good ones that are not."""
+    refused = set(_of("3.2")._gate(lab))
+    bad = {b for (b,) in lab.world.sql("select batch_id from truth.message_plants where not is_decoy")}
+    good = {b for (b,) in lab.world.sql("select distinct batch_id from raw.order_messages")} - bad
+    return {"bad_in": len(bad - refused) / len(bad), "good_out": len(good & refused) / len(good)}
+
+
+def _services(lab: Lab) -> list[float]:
+    return _service_days(lab, _of("3.4")._policy(lab))
+
+
+def _service_days(lab: Lab, policy: tuple[dict, dict]) -> list[float]:
+    """US dollars that an outage of a service costs the DAGs of the month, on each of some days."""
+    of = _of("3.4")
+    cluster = lab.once("cluster", lambda: of._cluster(lab))
+    days = of._days(lab, cluster[2])
+    calm = lab.kept(
+        "calm days", lambda: of._simulate(lab, of._today(cluster[1]), [d | {"phases": []} for d in days], cluster)
+    )
+    got = of._simulate(lab, policy, days, cluster)
+    mine = set(_dags(lab).column("dag_id"))
+
+    def usd(day: Mapping[str, Any]) -> float:
+        return sum(c["cost_usd"] for c in day["callers"] if c["dag_id"] in mine)
+
+    return [max(0.0, usd(g) - usd(c)) for g, c in zip(got, calm, strict=True)]
+
+
+def _windows(lab: Lab) -> dict[str, Any]:
+    of = _of("3.5")
+    jobs, capacity = of._read(lab.world, False)
+    return _crowding(lab, jobs, capacity, of._plan(lab, jobs, capacity, None, "an ordinary night"))
+
+
+def _crowding(lab: Lab, jobs: list, capacity: Mapping[str, Any], plan: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """By minute of the night, how much longer everything takes where the cluster is overbooked; and how many jobs a night break
+    a promise."""
+    minutes = nights.draw_minutes(lab.rng("whole nights"), jobs, 20)
+    start, end = nights.run_nights(jobs, plan, minutes)
+    need, size = (np.array(v, dtype=float) for v in ([job["slots"] for job in jobs], capacity["slots"]))
+    load = nights.load_of(start, end, need) / np.maximum(size, 1e-9)
+    broken = nights.broken(jobs, plan, capacity, start, end).any(axis=0)
+    return {"slow_down": np.maximum(load, 1.0).mean(axis=0).tolist(), "broken": float(broken.sum()) / len(minutes)}
+
+
+def _load(lab: Lab) -> str:
+    """Whether a rerun after a crash leaves what one run leaves; those two checks of lab 3.6 decide."""
+    of = _of("3.6")
+    try:
+        of.highest_version_once(lab)
+        of.killed_and_rerun(lab)
+    except (NotAttempted, LearnerError):
+        raise
+    except CheckFailed:
+        return "wrong"
+    return "safe"
+
+
+def _handoffs(lab: Lab) -> dict[str, float]:
+    """Hours a night that reports still wait, though an hour of one handoff of each stream could be had."""
+    minutes = _of("3.7")._minutes(lab, lab.world)
+    best: dict[str, tuple[float, float]] = {}
+    most: dict[str, float] = {}
+    rows = lab.world.sql(
+        "select h.stream_id, h.handoff_id, g.minutes_forward from ops.handoffs h join truth.handoff_gains g using "
+        "(handoff_id) order by all"
+    )
+    for stream, handoff, gain in rows:
+        most[stream] = max(most.get(stream, 0.0), gain)
+        best[stream] = max(best.get(stream, (-1.0, 0.0)), (minutes.get(handoff, 0.0), gain))
+    return {"hours": sum(most[s] - best[s][1] for s in most) / 60}
+
+
+def _credentials(lab: Lab) -> dict[str, float]:
+    return _rotated(lab, _of("3.8")._policy(lab))
+
+
+def _rotated(lab: Lab, rules: dict[str, dict[str, Any]]) -> dict[str, float]:
+    """Of the accounts of the month's DAGs: US dollars a day for rotations, exposure and emergencies, and calls a day that are
+    refused."""
+    of = _of("3.8")
+    mine = set(_dags(lab).column("dag_id"))
+    used = lab.world.sql("select class, dag_id from ops.api_accounts where disabled_on is null").rows
+    usd = refused = 0.0
+    for name, row in of._simulated(lab, rules, of._seed(lab, "whole month")).items():
+        accounts = sum(c == name and d in mine for c, d in used)
+        usd += accounts * (row["usd"] - row["costs"]["failed in rotations"]) / 365
+        # Each account and rotation of eight quarters was simulated; a caller that is cut off has one run refused.
+        years = row["rotations"] * rules[name]["rotate_every_days"] / 365
+        refused += accounts * row["callers_cut_off"] / max(years, 1e-9) / 365
+    return {"usd_per_day": usd, "refused": refused}
+
+
+ALL = (
+    Part("retries", "retry_policy", "3.1", "a", "retry_policy", lambda lab: _of("3.1")._policy(lab)),
+    Part("alerts", "RULES", "3.1", "b", "RULES", lambda lab: _of("3.1")._rules(lab)),
+    Part("contract", "contract", "3.2", "c", "contract", _contract),
+    Part("parameters", "parameters", "3.3", "b", "parameters", lambda lab: _of("3.3")._policy(lab)),
+    Part("services", "services", "3.4", "b", "policy", _services),
+    Part("windows", "schedule", "3.5", "a", "schedule", _windows),
+    Part("load", "load", "3.6", "a", "load", _load),
+    Part("handoffs", "bottlenecks", "3.7", "b", "bottlenecks", _handoffs),
+    Part("credentials", "rotation", "3.8", "b", "policy", _credentials),
+)
+PAGES_TODAY = [
+    {"on": "attempt failed", "do": "page"},
+    {"on": "gave up", "do": "page"},
+]  # to everybody along the way, each time
+
+
+def _today(lab: Lab) -> dict[str, Any]:
+    """What is in force today of each part."""
+
+    def make() -> dict[str, Any]:
+        alike = {"to": "everybody", "group_by": "none", "group_minutes": 0, "notice": False}
+        services, rules = lab.of("3.4"), lab.of("3.8")
+        jobs, capacity = _of("3.5")._read(lab.world, False)
+        hours = lab.world.sql(
+            "select sum(most) / 60 from (select max(minutes_forward) as most from ops.handoffs join "
+            "truth.handoff_gains using (handoff_id) group by stream_id)"
+        ).value()
+        return {
+            "retries": None,
+            "alerts": [rule | alike for rule in PAGES_TODAY],
+            "contract": {"bad_in": 1.0, "good_out": 0.0},
+            "parameters": _of("3.3")._today(lab),
+            "services": _service_days(services, _of("3.4")._today(_of("3.4")._cluster(services)[1])),
+            "windows": _crowding(lab.of("3.5"), jobs, capacity, _of("3.5").clocks(lab.world, jobs)),
+            "load": "unsafe",
+            "handoffs": {"hours": float(hours)},
+            "credentials": _rotated(rules, _of("3.8").TODAY),
+        }
+
+    return lab.kept("today", make)
+
+
+def _reference(lab: Lab, part: Part) -> Any:
+    def make() -> Any:
+        with solved_lab(topic(part.topic), lab) as solved:
+            return part.read(solved)
+
+    return lab.kept(f"reference for {part.key}", make)
+
+
+def _references(lab: Lab) -> dict[str, Any]:
+    return {part.key: _reference(lab, part) for part in ALL}
+
+
+def _borrowed(lab: Lab, part: Part) -> bool | None:
+    """Whether a part is the reference; None where it is still to be decided."""
+    try:
+        value = lab.value(part.name)
+    except NotAttempted:
+        return None
+    except LearnerError as error:
+        if error.error_type == "CodecError":
+            return False  # a function cannot be handed over
+        raise
+    if isinstance(value, str):
+        expect(
+            value.strip().lower() == "reference",
+            f'{part.name} is the text {value[:40]!r}. Write {part.name} = "reference", or paste your own of lab {part.topic}, '
+            f"task {part.task}.",
+        )
+        return True
+    return False
+
+
+def _chosen(lab: Lab) -> dict[str, bool]:
+    """By part, whether it is the reference."""
+
+    def make() -> dict[str, bool]:
+        found = {part: _borrowed(lab, part) for part in ALL}
+        if all(v is None for v in found.values()):
+            raise NotAttempted("Not attempted yet.")
+        missing = [p.name for p, v in found.items() if v is None]
+        expect(
+            not missing,
+            f'Nothing is decided about {", ".join(missing)}. Each of the nine is your own or "reference".',
+        )
+        return {p.key: bool(v) for p, v in found.items()}
+
+    return lab.once("chosen", make)
+
+
+def _parts(lab: Lab) -> dict[str, Any]:
+    """What is in force of each part with the learner's choices."""
+
+    def make() -> dict[str, Any]:
+        chosen, found = _chosen(lab), {}
+        for part in ALL:
+            if chosen[part.key]:
+                found[part.key] = _reference(lab, part)
+                continue
+            try:
+                found[part.key] = part.read(lab.of(part.topic, {part.named: part.name}))
+            except NotAttempted:
+                raise CheckFailed(
+                    f"{part.name} is still the stub of lab {part.topic}. Paste what you wrote there, or write "
+                    f'{part.name} = "reference".'
+                ) from None
+            except CheckFailed as failed:
+                failed.message = f"{part.name} (lab {part.topic}, task {part.task}): {failed.message}"
+                raise
+        return found
+
+    return lab.once("parts", make)
+
+
+def _dags(lab: Lab) -> Table:
+    """The DAGs of the month."""
+    return lab.kept(
+        "dags",
+        lambda: lab.world.sql(
+            """
+            select distinct
+              d.dag_id,
+              m.domain,
+              -- a report of the morning that is given two hours or more
+              d.purpose = 'report' and d.deadline_minutes >= 120
+              and try_cast(split_part(d.schedule_cron, ' ', 2) as integer) between 5 and 8 as reads_the_night
+            from ops.task_resources
+            join ops.tasks using (task_id)
+            join ops.dags d using (dag_id)
+            join ops.teams m using (team_id)
+            order by d.dag_id
+            """
+        ),
+    )
+
+
+# -- task a -----------------------------------------------------------------------------------------------------------------
+
+
+def _tables(lab: Lab) -> dict[str, list[dict[str, Any]]]:
+    """What the months are made of: the platform of lab 3.1, the night of lab 3.3, who reads what."""
+
+    def make() -> dict[str, list[dict[str, Any]]]:
+        tables = {name: lab.world.sql(sql).dicts() for name, sql in _of("3.1").TABLES.items()}
+        tables["night"] = lab.world.sql("select * from truth.batch_tasks order by task_id").dicts()
+        tables["morning"] = [r for r in _dags(lab).dicts() if r["reads_the_night"]]
+        tables["orders"] = [r for r in _dags(lab).dicts() if r["domain"] == "orders"]
+        return tables
+
+    return lab.kept("tables", make)
+
+
+def _seeds(lab: Lab, name: str, n: int) -> list[str]:
+    return [str(s) for s in lab.rng(name).integers(2**62, size=n)]
+
+
+def _run(
+    lab: Lab, states: Mapping[str, Mapping[str, Any]], n: int, name: str = "months"
+) -> dict[str, list[dict[str, Any]]]:
+    return lab.judge("workshop.sim.whole:run_months", _tables(lab), _seeds(lab, name, n), dict(states))
+
+
+def _months(lab: Lab) -> dict[str, list[dict[str, Any]]]:
+    """Twenty months under today's parts, the learner's, and the references."""
+
+    def make() -> dict[str, list[dict[str, Any]]]:
+        given = lab.kept("months", lambda: _run(lab, {"today": _today(lab), "reference": _references(lab)}, MONTHS))
+        parts = _parts(lab)
+        mine = given["reference"] if all(_chosen(lab).values()) else _run(lab, {"yours": parts}, MONTHS)["yours"]
+        return {"today": given["today"], "yours": mine, "reference": given["reference"]}
+
+    return lab.once("months", make)
+
+
+def _usd(months: Sequence[Mapping[str, Any]]) -> float:
+    return sum(m["cost_usd"] for m in months) / len(months)
+
+
+def _bill(months: Mapping[str, Sequence[Mapping[str, Any]]]) -> Evidence:
+    kinds = sorted(months["today"][0]["usd"])
+    mean = {who: [sum(m["usd"][k] for m in found) / len(found) for k in kinds] for who, found in months.items()}
+    order = sorted(range(len(kinds)), key=lambda n: -max(values[n] for values in mean.values()))
+    rows = [(kinds[n], *(round(values[n]) for values in mean.values())) for n in order]
+    return Evidence(
+        f"the bill of a month in USD, mean of {len(months['today'])} months",
+        Table.of(["", *months], [*rows, ("in all", *(round(_usd(found)) for found in months.values()))]),
+    )
+
+
+def _signal(months: Sequence[Mapping[str, Any]], name: str) -> float:
+    """Mean over days and months."""
+    return float(np.mean([m[name] for m in months]))
+
+
+WORDS = {
+    "late_minutes": ("latency", "95% of the runs of a day are done after so many minutes"),
+    "attempts": ("traffic", "attempts a day"),
+    "failed_share": ("errors", "share of the attempts that fail"),
+    "busiest": ("saturation", "busiest hour of the fullest pool, share of its slots"),
+}
+
+
+@check("a", "a month under all nine costs hardly more than under the references", points=2)
+def month_is_calm(lab: Lab) -> None:
+    """Twenty months with common random numbers: nine parts at once, as they act upon each other."""
+    months = _months(lab)
+    mine, best, today = (_usd(months[who]) for who in ("yours", "reference", "today"))
+    share = (mine - best) / (today - best)
+    excess = {
+        k: sum(m["usd"][k] for m in months["yours"]) / MONTHS - sum(m["usd"][k] for m in months["reference"]) / MONTHS
+        for k in months["today"][0]["usd"]
+    }
+    worst = max(excess, key=excess.__getitem__)
+    expect(
+        share <= COST_SHARE,
+        f"A month under your nine parts costs {mine:,.0f} USD; {best:,.0f} with the references, {today:,.0f} today. "
+        f"That is {share:.0%} of the way back to today ({COST_SHARE:.0%} allowed). Most of it is the line {worst!r}: "
+        f"{excess[worst]:,.0f} USD a month more than with the references.",
+        evidence=_bill(months),
+        ask="Which of your parts moves that line? Put its reference in and look again.",
+        misconception="page_storm" if worst == "pages" else "as_before",
+    )
+
+
+@check("a", "none of the four golden signals is worse than today", points=1)
+def signals_hold(lab: Lab) -> None:
+    """A cheap month can still be one in which everything is slower, or in which a machine is at its limit."""
+    months = _months(lab)
+    rows = [(WORDS[s][0], *(round(_signal(m, s), 3) for m in months.values())) for s in SIGNALS]
+    worse = [s for s in SIGNALS if _signal(months["yours"], s) > SIGNAL_SLACK * _signal(months["today"], s)]
+    if worse:
+        first = worse[0]
+        raise CheckFailed(
+            f"{WORDS[first][0].capitalize()} is worse than today: {WORDS[first][1]}, "
+            f"{_signal(months['yours'], first):.3g} with your parts, {_signal(months['today'], first):.3g} today. What "
+            "is saved elsewhere is paid here.",
+            evidence=[
+                Evidence("the four signals, mean of all days", Table.of(["", *months], rows)),
+                Evidence("the dashboard of one month", png=_dashboard(months)),
+            ],
+            ask="Which part makes attempts, or lets work pile up, that today's does not?",
+            misconception="more_load" if first in ("attempts", "failed_share", "busiest") else "as_before",
+        )
+
+
+@check("a", "four parts or more are your own, and each saves money where nothing else has changed", points=1)
+def own_parts_pay(lab: Lab) -> None:
+    """Each of the learner's own parts alone, in today's platform."""
+    chosen, parts, today = _chosen(lab), _parts(lab), _today(lab)
+    own = [p for p in ALL if not chosen[p.key]]
+    expect(
+        len(own) >= OWN_PARTS,
+        f"{len(own)} of the nine parts {'is' if len(own) == 1 else 'are'} your own; {OWN_PARTS} are asked for. What is "
+        "borrowed, nobody on your team can change when the next quarter is another one.",
+        misconception="all_borrowed",
+    )
+    states = {"today": today} | {p.key: today | {p.key: parts[p.key]} for p in own}
+    got = _run(lab, states, TRIAL_MONTHS)
+    saved = {p.key: _usd(got["today"]) - _usd(got[p.key]) for p in own}
+    useless = [p for p in own if saved[p.key] <= 0]
+    expect(
+        not useless,
+        f"With nothing else changed, your {useless[0].name if useless else ''} makes a month "
+        f"{-saved[useless[0].key] if useless else 0:,.0f} USD dearer than it is today.",
+        evidence=Evidence(
+            "saved a month by each of your own parts alone",
+            Table.of(["part", "USD a month"], [(p.name, round(saved[p.key])) for p in own]),
+        ),
+        misconception="as_before",
+    )
+
+
+def _dashboard(months: Mapping[str, Sequence[Mapping[str, Any]]]) -> bytes:
+    from workshop.plots import png
+
+    return png(_four_signals(months))
+
+
+def _four_signals(months: Mapping[str, Sequence[Mapping[str, Any]]]) -> Any:
+    """The four golden signals of the first month, day by day."""
+    from workshop.plots import BLUE, GREEN, RED, plt
+
+    figure, axes = plt.subplots(2, 2, figsize=(9, 4.6), sharex=True)
+    colours = {"today": RED, "yours": BLUE, "reference": GREEN}
+    for ax, name in zip(axes.flat, SIGNALS, strict=True):
+        for who, found in months.items():
+            days = np.arange(1, len(found[0][name]) + 1)
+            style = "--" if who == "reference" else "-"
+            ax.plot(days, found[0][name], style, lw=1.4, color=colours[who], label=who)
+        ax.set_title(f"{WORDS[name][0]}: {WORDS[name][1]}", fontsize=8.5)
+        ax.set_ylim(0)
+    axes[0, 0].legend(fontsize=7.5)
+    for ax in axes[1]:
+        ax.set_xlabel("day of the month")
+    plt.close(figure)
+    return figure
+
+
+# -- task b -----------------------------------------------------------------------------------------------------------------
+
+COLUMNS = ("day", *SIGNALS)
+
+
+def _truth(lab: Lab) -> dict[date, dict[str, float | None]]:
+    """The signals by day, counted attempt by attempt."""
+    return lab.kept("signals", lambda: _counted(lab))
+
+
+def _counted(lab: Lab) -> dict[date, dict[str, float | None]]:
+    runs: dict[str, list[Any]] = {}
+    for run_id, due, ended, outcome in lab.world.sql(
+        "select run_id, scheduled_at, ended_at, outcome from ops.task_runs"
+    ):
+        run = runs.setdefault(run_id, [due, ended, True])
+        run[1] = max(run[1], ended) if run[1] and ended else run[1] or ended
+        run[2] &= outcome == "success"
+    took: dict[date, list[float]] = {}
+    for due, ended, is_done in runs.values():
+        took.setdefault(due.date(), []).append((ended - due).total_seconds() / 60 if is_done else np.inf)
+    slots = dict(lab.world.sql("select pool, slots from ops.pools").rows)
+    attempts = lab.world.sql(
+        "select a.started_at, a.ended_at, a.outcome, r.pool from ops.task_attempts a join ops.task_runs r using "
+        "(task_run_id) where a.started_at is not null"
+    ).rows
+    made: dict[date, int] = {}
+    failed: dict[date, int] = {}
+    used: dict[tuple[str, datetime], float] = {}
+    hour = timedelta(hours=1)
+    end = datetime.combine(max(took) + timedelta(days=1), datetime.min.time())
+    for started, ended, outcome, pool in attempts:
+        day = started.date()
+        made[day] = made.get(day, 0) + 1
+        failed[day] = failed.get(day, 0) + (outcome == "failed")
+        at, until = started.replace(minute=0, second=0, microsecond=0), ended or end
+        while at < until:
+            seconds = (min(until, at + hour) - max(started, at)).total_seconds()
+            used[pool, at] = used.get((pool, at), 0.0) + seconds
+            at += hour
+    busiest: dict[date, float] = {}
+    for (pool, at), seconds in used.items():
+        busiest[at.date()] = max(busiest.get(at.date(), 0.0), seconds / 3600 / slots[pool])
+    found: dict[date, dict[str, float | None]] = {}
+    for day, minutes in sorted(took.items()):
+        p95 = sorted(minutes)[int(np.ceil(0.95 * len(minutes) - 1e-9)) - 1]
+        found[day] = {
+            "late_minutes": None if np.isinf(p95) else p95,
+            "attempts": float(made.get(day, 0)),
+            "failed_share": failed.get(day, 0) / max(made.get(day, 0), 1),
+            "busiest": busiest.get(day, 0.0),
+        }
+    return found
+
+
+def _measured(lab: Lab) -> dict[date, dict[str, Any]]:
+    """The learner's signals by day."""
+
+    def make() -> dict[date, dict[str, Any]]:
+        table = as_table(lab.call("golden_signals", lab.con), "What golden_signals returns", COLUMNS)
+        found: dict[date, dict[str, Any]] = {}
+        for row in table.dicts():
+            day = row["day"]
+            day = day.date() if isinstance(day, datetime) else day
+            if isinstance(day, str):
+                try:
+                    day = date.fromisoformat(day[:10])
+                except ValueError:
+                    day = None
+            expect(isinstance(day, date), f"{str(row['day'])[:40]!r} in the column day is no date.")
+            expect(day not in found, f"There are two rows for {day}.")
+            found[day] = {name: as_number(row[name]) for name in SIGNALS}
+        missing = [d for d in _truth(lab) if d not in found]
+        expect(
+            not missing,
+            f"There is no row for {', '.join(map(str, missing[:3]))}: each day on which runs were due has one "
+            f"({len(missing)} of {len(_truth(lab))} are missing).",
+        )
+        return found
+
+    return lab.once("measured", make)
+
+
+def _differing(lab: Lab, name: str, tolerance: float) -> list[tuple[date, Any, Any]]:
+    """(day, yours, expected) where they differ by more than that share."""
+    mine, wrong = _measured(lab), []
+    for day, right in _truth(lab).items():
+        got, want = mine[day][name], right[name]
+        alike = got is None if want is None else got is not None and abs(got - want) <= tolerance * abs(want) + 1e-9
+        if not alike:
+            wrong.append((day, got, want))
+    return wrong
+
+
+def _shown(wrong: Sequence[tuple[date, Any, Any]]) -> Evidence:
+    return Evidence(
+        "days that differ",
+        Table.of(
+            ["day", "yours", "expected"],
+            [(str(d), *(None if v is None else round(v, 4) for v in (got, want))) for d, got, want in wrong[:8]],
+        ),
+    )
+
+
+def _said(value: float | None) -> str:
+    return "null" if value is None else f"{value:.4g}"
+
+
+@check("b", "latency counts the runs that were never done", points=1)
+def latency_is_right(lab: Lab) -> None:
+    """95th percentile by day, within 2%: neighbours of the quantile are closer than that."""
+    wrong = _differing(lab, "late_minutes", 0.02)
+    if wrong:
+        day, got, want = wrong[0]
+        short = got is not None and want is not None and got < want
+        raise CheckFailed(
+            f"On {day} late_minutes is {_said(got)} in yours, {_said(want)} was expected; {len(wrong)} of "
+            f"{len(_truth(lab))} days differ. A dashboard that is green because what failed has dropped out of it is "
+            "worse than none.",
+            evidence=_shown(wrong),
+            ask="What becomes, in your query, of a run of which one task has failed?",
+            misconception="survivors" if short else None,
+        )
+
+
+@check("b", "traffic and errors are counted by attempt", points=1)
+def attempts_are_counted(lab: Lab) -> None:
+    """Exact counts, from ops.task_attempts."""
+    traffic, errors = _differing(lab, "attempts", 1e-6), _differing(lab, "failed_share", 1e-4)
+    wrong, name = (traffic, "attempts") if traffic else (errors, "failed_share")
+    if wrong:
+        day, got, want = wrong[0]
+        raise CheckFailed(
+            f"On {day} {name} is {_said(got)} in yours, {_said(want)} was expected; {len(wrong)} of {len(_truth(lab))} "
+            "days differ. What a retry has mended hides a resource that is about to go.",
+            evidence=_shown(wrong),
+            ask="Does your table have a row for each attempt, or for each task run? Which day does an attempt belong to?",
+            misconception="by_run",
+        )
+
+
+@check("b", "saturation is that of the busiest hour", points=1)
+def busiest_hour_is_found(lab: Lab) -> None:
+    """Slot-seconds by pool and hour, within 1%."""
+    wrong = _differing(lab, "busiest", 0.01)
+    if wrong:
+        day, got, want = wrong[0]
+        raise CheckFailed(
+            f"On {day} busiest is {_said(got)} in yours, {_said(want)} was expected; {len(wrong)} of "
+            f"{len(_truth(lab))} days differ. Pools are bought for their busiest hour.",
+            evidence=_shown(wrong),
+            ask="An attempt that runs from 01:50 to 03:10: how many seconds of it does your query give to each hour?",
+            misconception="mean_use" if got is not None and got < 0.7 * want else None,
+        )
+
+
+# -- task c -----------------------------------------------------------------------------------------------------------------
+
+
+class Weeks:
+    """What a week costs with some parts shipped, the references in place of them. Kept for all learners of a world."""
+
+    def __init__(self, lab: Lab) -> None:
+        self.fleet = Fleet.of(_tables(lab))
+        self.today, self.shipped = _today(lab), _references(lab)
+        self.trial = [draw_month(self.fleet, s, DAYS) for s in _seeds(lab, "trial weeks", 1)]
+        self.last = [draw_month(self.fleet, s, DAYS) for s in _seeds(lab, "weeks that count", LAST_DRAWS)]
+        self.known: dict[tuple[bool, frozenset[str]], float] = {}
+
+    def usd(self, shipped: frozenset[str], last: bool = False) -> float:
+        """US dollars a week, by the weeks that the learner may ask about or by those that count."""
+        key = (last, shipped)
+        if key not in self.known:
+            state = {k: (self.shipped if k in shipped else self.today)[k] for k in PARTS}
+            months = self.last if last else self.trial
+            costs = [run_month(self.fleet, m, state, DAYS)["cost_usd"] for m in months]
+            self.known[key] = sum(costs) / len(costs) / (DAYS / 7)
+        return self.known[key]
+
+    def of(self, order: Sequence[str]) -> list[float]:
+        """What each of the nine weeks costs: one more has shipped before each."""
+        return [self.usd(frozenset(order[:k]), last=True) for k in range(1, len(PARTS) + 1)]
+
+    def one_by_one(self) -> list[str]:
+        """The order that ships what saves most next, and asks again."""
+        order: list[str] = []
+        while len(order) < len(PARTS):
+            left = [p for p in PARTS if p not in order]
+            order.append(min(left, key=lambda p: self.usd(frozenset([*order, p]))))
+        return order
+
+
+def _weeks(lab: Lab) -> Weeks:
+    return lab.kept("weeks", lambda: Weeks(lab))
+
+
+def _order(lab: Lab) -> list[str]:
+    """The learner's order."""
+
+    def make() -> list[str]:
+        weeks, asked = _weeks(lab), [0]
+
+        def simulate(shipped: Any) -> float:
+            asked[0] += 1
+            if asked[0] > QUESTIONS:
+                raise CheckFailed(
+                    f"rollout asked simulate more than {QUESTIONS} times; not all of the 512 sets of changes have to be tried."
+                )
+            if isinstance(shipped, str) or not all(isinstance(s, str) and s in PARTS for s in shipped):
+                raise CheckFailed(
+                    f"rollout called simulate with {str(shipped)[:80]!r}; a list of names out of {', '.join(PARTS)} was expected."
+                )
+            return weeks.usd(frozenset(shipped))
+
+        got = lab.call("rollout", list(PARTS), lab.callback(simulate), timeout_s=60.0)
+        got = [r[0] for r in got.rows] if isinstance(got, Table) else got
+        expect(
+            isinstance(got, list | tuple) and sorted(map(str, got)) == sorted(PARTS),
+            f"rollout returned {str(got)[:120]}; a list of the nine names, each once, was expected.",
+        )
+        return [str(name) for name in got]
+
+    return lab.once("order", make)
+
+
+@check("c", "the change that ships first saves nearly as much as any could", points=1)
+def first_pays_most(lab: Lab) -> None:
+    """On weeks that the function has not seen."""
+    order, weeks = _order(lab), _weeks(lab)
+    alone = sorted(PARTS, key=lambda p: weeks.usd(frozenset([p])))
+    saved = {p: weeks.usd(frozenset(), last=True) - weeks.usd(frozenset([p]), last=True) for p in (order[0], alone[0])}
+    expect(
+        saved[order[0]] >= FIRST_SHARE * saved[alone[0]],
+        f"Your first change is {order[0]}, which alone saves {saved[order[0]]:,.0f} USD a week; {alone[0]} saves "
+        f"{saved[alone[0]]:,.0f}.",
+        evidence=Evidence(
+            "a week with one change alone, as simulate has it",
+            Table.of(["change", "USD a week"], [(p, round(weeks.usd(frozenset([p])))) for p in alone]),
+        ),
+        ask="What does simulate say about each of the nine alone?",
+        misconception="by_number",
+    )
+
+
+@check("c", "the second and the third change are chosen by what they are worth by then", points=1)
+def next_ones_pay(lab: Lab) -> None:
+    """Given what has shipped in the learner's own order, on weeks that the function has not seen."""
+    order, weeks = _order(lab), _weeks(lab)
+    for k, which in ((1, "second"), (2, "third")):
+        shipped = frozenset(order[:k])
+        left = sorted((p for p in PARTS if p not in shipped), key=lambda p: weeks.usd(shipped | {p}))
+        before = weeks.usd(shipped, last=True)
+        mine, best = (before - weeks.usd(shipped | {p}, last=True) for p in (order[k], left[0]))
+        after = " and ".join(order[:k])
+        rows = [
+            (
+                p,
+                round(weeks.usd(frozenset()) - weeks.usd(frozenset([p]))),
+                round(weeks.usd(shipped) - weeks.usd(shipped | {p})),
+            )
+            for p in left
+        ]
+        expect(
+            mine >= NEXT_SHARE * best,
+            f"When {after} {'has' if k == 1 else 'have'} shipped, your {which} change, {order[k]}, saves {mine:,.0f} USD a week; "
+            f"{left[0]} would save {best:,.0f}.",
+            evidence=Evidence(
+                "saved a week, as simulate has it", Table.of(["change", "alone", f"after {after}"], rows)
+            ),
+            ask="Which of these numbers had your function seen when it chose?",
+            misconception="once",
+        )
+
+
+@check("c", "the nine weeks cost nearly as little as they can", points=1)
+def order_is_good(lab: Lab) -> None:
+    """Against the order that asks again after each change; naive is the order of the module."""
+    order, weeks = _order(lab), _weeks(lab)
+    mine, best, naive = (sum(weeks.of(o)) for o in (order, weeks.one_by_one(), list(PARTS)))
+    share = (mine - best) / (naive - best)
+    if share > ORDER_SHARE:
+        rows = zip(order, weeks.of(order), weeks.one_by_one(), weeks.of(weeks.one_by_one()), strict=True)
+        raise CheckFailed(
+            f"Nine weeks in your order cost {mine:,.0f} USD; {best:,.0f} in an order that was asked for week by week, "
+            f"{naive:,.0f} in the order of the module. That is {share:.0%} of the way back ({ORDER_SHARE:.0%} allowed).",
+            evidence=Evidence(
+                "week by week",
+                Table.of(
+                    ["week", "you ship", "USD", "the other ships", "USD "],
+                    [(n, a, round(x), b, round(y)) for n, (a, x, b, y) in enumerate(rows, 1)],
+                ),
+            ),
+            ask="In which week is the difference greatest, and what ships there?",
+            misconception="once",
+        )
+
+
+# -- twelve weeks later -----------------------------------------------------------------------------------------------------
+
+
+def twelve_weeks_later(lab: Lab) -> Any:
+    """The four golden signals of a month under the learner's parts, today's and the references."""
+    return _four_signals(_months(lab))
