@@ -1,6 +1,7 @@
 """The judged database: what a learner's code gets of it, and what the judge sees."""
 
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import duckdb
@@ -8,10 +9,11 @@ import pandas as pd
 import pytest
 
 from workshop import codec
-from workshop.agent import Crash, JudgedConnection
-from workshop.checks import CheckFailed
+from workshop.agent import Agent, Crash, JudgedConnection
+from workshop.checks import CheckFailed, LearnerError
 from workshop.judged import Judge
 from workshop.table import Table
+from workshop.trusted import InProcess, JudgedDatabase, Lab
 
 SETUP = ["create table t (i integer, s varchar)"]
 
@@ -131,3 +133,81 @@ def test_what_is_no_text_is_an_error_of_the_statement(judge: Judge, name: str, s
     with pytest.raises(duckdb.Error):
         connection(judge, name).execute(sql, parameters)
     assert judge.rows(name, "select count(*) from t").value() == 2
+
+
+# -- a caller that stands still ----------------------------------------------------------------------------------------------
+
+CALLS: list[int] = []
+
+
+def add(con: Any) -> int:
+    """Learner code: reads, and inserts what it has read, in one transaction."""
+    con.begin()
+    n = con.execute("select count(*) from t").fetchone()[0]
+    con.execute("insert into t values (?, 'mine')", [n])
+    con.commit()
+    return n
+
+
+def add_in_turn(con: Any) -> None:
+    """Learner code that does something else each time."""
+    CALLS.append(len(CALLS))
+    con.execute("insert into t values (?, 'n')", [len(CALLS)])
+    con.execute("select 1")
+
+
+@pytest.fixture
+def lab() -> Lab:
+    carrier = InProcess(Agent({"add": add, "add_in_turn": add_in_turn}, lambda name: None), {})
+    return Lab("3.2", SimpleNamespace(name="none"), bytes(16), carrier, ())
+
+
+@pytest.fixture
+def db(lab: Lab) -> JudgedDatabase:
+    return lab.database(SETUP)
+
+
+def session(lab: Lab, db: JudgedDatabase) -> JudgedDatabase:
+    """Another session on the same tables."""
+    other = lab.database(SETUP)
+    other.rows(f"use {db.name}")
+    return other
+
+
+# Statements: begin, select, insert, commit. Before it has read, the first caller sees what the second has written.
+@pytest.mark.parametrize(("at", "seen"), [(0, 1), (1, 1), (2, 0), (3, 0)])
+def test_a_frozen_caller_goes_on_where_it_stood(lab: Lab, db: JudgedDatabase, at: int, seen: int) -> None:
+    first, other = lab.frozen(db), session(lab, db)
+    first.until(at)
+    with pytest.raises(LearnerError) as stopped:
+        first.call("add", db)
+    assert stopped.value.error_type == "Crash"
+    assert len(first.statements) == at
+    assert other.rows("select count(*) from t").value() == 0  # its transaction is open
+    assert lab.call("add", other) == 0
+    first.onwards()
+    assert first.call("add", db) == seen
+    assert sorted(i for (i,) in other.rows("select i from t")) == [0, seen]
+
+
+def test_a_frozen_caller_that_never_gets_there_has_finished(lab: Lab, db: JudgedDatabase) -> None:
+    first = lab.frozen(db)
+    first.until(4)
+    assert first.call("add", db) == 0
+    assert [s.split()[0].lower() for s in first.statements] == ["begin", "select", "insert", "commit"]
+    assert db.rows("select count(*) from t").value() == 1
+
+
+def test_a_frozen_caller_does_the_same_twice(lab: Lab, db: JudgedDatabase) -> None:
+    first = lab.frozen(db)
+    first.until(1)
+    with pytest.raises(LearnerError):
+        first.call("add_in_turn", db)
+    first.onwards()
+    with pytest.raises(CheckFailed, match="other statements the second time"):
+        first.call("add_in_turn", db)
+
+
+def test_a_frozen_lab_names_its_callbacks_apart(lab: Lab, db: JudgedDatabase) -> None:
+    names = [through.callback(print).name for through in (lab.frozen(db), lab, lab.frozen(db))]
+    assert len(set(names)) == 3

@@ -283,6 +283,10 @@ class Lab:
             self._carrier.judge, self._carrier.judge.open(list(setup), dict(tables or {}), profile, path)
         )
 
+    def frozen(self, database: JudgedDatabase) -> FrozenLab:
+        """This lab for a caller of learner code that stands still between two of its statements on ``database``."""
+        return FrozenLab(self, database)
+
     def judge(self, function: str, *args: Any) -> Any:
         """Runs a function of the kit in the judge's process on data of the learner's: "workshop.module:function"."""
         return self._carrier.judge.run(function, list(args))
@@ -354,6 +358,55 @@ class Lab:
             raise
         except Exception as error:
             return codec.dumps({"raise": {"type": type(error).__name__, "message": str(error)}})
+
+
+class FrozenLab(Lab):
+    """A lab whose caller can stand still between two statements on a database, with its transaction open, while others work.
+
+    Learner code cannot be halted, so it is called twice. After ``until(k)`` the call ends with a LearnerError of type Crash
+    before its statement number k (from 0), and the database is left as it stands then. After ``onwards()`` the same call is
+    made again: statements up to there are answered from the record, those after it are run. Look at the database with
+    ``rows`` only from another session in between: it rolls back.
+    """
+
+    def __init__(self, lab: Lab, database: JudgedDatabase) -> None:
+        self.__dict__.update(lab.__dict__)
+        self._database_name = database.name
+        self._record: list[tuple[str, str]] = []
+        self._at: int | None = None
+        self._next = 0
+
+    @property
+    def statements(self) -> list[str]:
+        """The SQL that was run before the caller stood still."""
+        return [str(codec.parse(text).get("sql")) for text, _ in self._record]
+
+    def until(self, at: int) -> None:
+        """The next call stands still before its statement number ``at`` (from 0)."""
+        self._at, self._next, self._record = at, 0, []
+
+    def onwards(self) -> None:
+        """The next call, with the same arguments, goes on from there. Raises CheckFailed if it runs other statements."""
+        self._at, self._next = None, 0
+
+    def _answer(self, text: str) -> str:
+        plain = codec.parse(text)
+        if not isinstance(plain, dict) or plain.get("database") != self._database_name:
+            return super()._answer(text)
+        i, self._next = self._next, self._next + 1
+        if self._at is not None:
+            if i >= self._at:
+                return codec.dumps({"crash": "stands still here"})
+            answer = super()._answer(text)
+            self._record.append((text, answer))
+            return answer
+        if i < len(self._record):
+            if self._record[i][0] != text:
+                raise CheckFailed(
+                    f"The same call on the same tables ran other statements the second time (statement {i + 1})."
+                )
+            return self._record[i][1]
+        return super()._answer(text)
 
 
 def _learner_error(name: str, error: Any) -> LearnerError:
