@@ -19,7 +19,6 @@ import fastavro
 import jsonschema
 import numpy as np
 
-from workshop import codec
 from workshop.checks import CheckFailed, Evidence, LearnerError, check, expect
 from workshop.sim import streams
 from workshop.table import Table
@@ -789,43 +788,6 @@ def each_mode_counts(lab: Lab) -> None:
             )
 
 
-class Frozen(Lab):
-    """A lab whose call stands still before its statement number ``at`` (from 0), with its transaction open, and goes on
-    later: called a second time, statements before ``at`` are answered from the record, those after it are run."""
-
-    def __init__(self, lab: Lab, database: JudgedDatabase) -> None:
-        self.__dict__.update(lab.__dict__)
-        self._database_name = database.name
-        self.record: list[tuple[str, str]] = []
-        self._at: int | None = None
-        self._next = 0
-
-    def until(self, at: int) -> None:
-        self._at, self._next, self.record = at, 0, []
-
-    def onwards(self) -> None:
-        self._at, self._next = None, 0
-
-    def _answer(self, text: str) -> str:
-        plain = codec.parse(text)
-        if not isinstance(plain, dict) or plain.get("database") != self._database_name:
-            return super()._answer(text)
-        i, self._next = self._next, self._next + 1
-        if self._at is not None:
-            if i >= self._at:
-                return codec.dumps({"crash": "stands still here"})
-            answer = super()._answer(text)
-            self.record.append((text, answer))
-            return answer
-        if i < len(self.record):
-            if self.record[i][0] != text:
-                raise CheckFailed(
-                    f"The same registration on the same registry ran other statements the second time (statement {i + 1})."
-                )
-            return self.record[i][1]
-        return super()._answer(text)
-
-
 MOST_PLACES = 12
 
 
@@ -839,7 +801,7 @@ def _between(
     db = _open(lab, {f.subject: mode} if start else {}, start)
     other = lab.database(SETUP)
     other.rows(f"use {db.name}")  # a session of its own on the same tables
-    first = Frozen(lab, db)
+    first = lab.frozen(db)
     got: list[Any] = [None, None]
     gave_up: list[int] = []
 
@@ -866,8 +828,7 @@ def _between(
         first.onwards()
         call(0, first, db)
         other.rows("select 1")  # what it has left open is rolled back
-        sent = [codec.parse(text).get("sql", "") for text, _ in first.record]
-        statement = " ".join(sent[-1].split())[:60] if sent else ""
+        statement = " ".join(first.statements[-1].split())[:60] if first.statements else ""
     expect(
         0 not in gave_up,
         f"Two callers at once: the second has registered and is gone, and the first gave up: {got[0]}. Nothing is in "
@@ -1071,62 +1032,149 @@ def layout_is_valid(lab: Lab) -> None:
     )
 
 
-@check("c", "the contract refuses every bad batch", points=1)
+FAULTS = {
+    "null": "is null", "twice": "comes twice", "value": "has a value that was not agreed", "pattern": "has another form",
+    "low": "is below what was agreed", "high": "is above what was agreed", "late": "is older than agreed on landing",
+}  # fmt: skip
+
+
+def _good_but_refused(lab: Lab) -> tuple[list[str], list[tuple]]:
+    """Batches in which nothing is planted, and those of them that the contract refuses: (batch_id, element, rule, rows,
+    example)."""
+    refused = _gate(lab)
+    good = [
+        b
+        for (b,) in lab.world.sql("""
+            select distinct batch_id from raw.order_messages
+            where batch_id not in (select batch_id from truth.message_plants where not is_decoy)
+            order by batch_id
+        """)
+    ]
+    return good, [(b, *refused[b][0]) for b in good if b in refused]
+
+
+@check("c", "the contract refuses every bad batch, for the field at fault", points=1)
 def bad_is_refused(lab: Lab) -> None:
-    """Thirteen kinds of faults, planted twice each. Truth: what was planted."""
+    """Thirteen kinds of faults, planted twice each. Truth: what was planted. A refusal for another field is luck: the next bad
+    batch passes. Who refuses good batches has not told bad from good, and earns nothing for the bad ones."""
     refused = _gate(lab)
     planted = lab.world.sql(
         "select batch_id, kind, element from truth.message_plants where not is_decoy order by all"
     ).rows
-    passed = [p for p in planted if p[0] not in refused]
+    passed = [
+        (batch, kind, element, ", ".join(dict.fromkeys(v[0] for v in refused.get(batch, []))))
+        for batch, kind, element in planted
+        if element not in {v[0] for v in refused.get(batch, [])}
+    ]
     if passed:
-        batch, kind, element = passed[0]
-        words = {
-            "null": "is null", "twice": "comes twice", "value": "has a value that was not agreed", "pattern": "has another form",
-            "low": "is below what was agreed", "high": "is above what was agreed", "late": "is older than agreed on landing",
-        }  # fmt: skip
+        # What passes altogether is easier to see than what is refused for another field.
+        batch, kind, element, others = min(passed, key=lambda p: bool(p[3]))
         rows = lab.world.sql(
             f"select message_no, landed_at, placed_at, {element} from raw.order_messages where batch_id = ? order by all limit 8"
             if element != "placed_at"
             else "select message_no, landed_at, placed_at from raw.order_messages where batch_id = ? order by placed_at limit 8",
             [batch],
         )
+        if others:
+            said = (
+                f"refused for {others} alone. The producer would look for its mistake in the wrong place, and the next "
+                "such batch may pass."
+            )
+        else:
+            said = "accepted. Whoever bills, ships or plans from this batch works with it."
         raise CheckFailed(
-            f"{len(passed)} of {len(planted)} bad batches pass the contract. In {batch}, {element} {words[kind]}: accepted.",
+            f"{len(passed)} of {len(planted)} bad batches pass the contract, or are refused for another field than the one "
+            f"at fault. In {batch}, {element} {FAULTS[kind]}: {said}",
             evidence=[
                 Evidence("the batch", rows),
-                Evidence("what passes", Table.of(["batch_id", "fault", "element"], passed[:10])),
+                Evidence(
+                    "not refused for the element",
+                    Table.of(["batch_id", "fault", "element", "refused for"], passed[:10]),
+                ),
             ],
             ask="Which term speaks of it, and which key of the standard says it so that a machine can read it?",
             misconception="not_enforced",
         )
+    good, wrong = _good_but_refused(lab)
+    if wrong:
+        batch, element, rule, rows, example = wrong[0]
+        raise CheckFailed(
+            f"All {len(planted)} bad batches are refused, and {len(wrong)} of {len(good)} good ones as well: the point is "
+            f"for a contract that tells them apart. {batch} is good, and is refused for {rows} x {element} by {rule} "
+            f"({example}). A gate that holds back good orders is soon switched off.",
+            evidence=Evidence(
+                "good, and refused", Table.of(["batch_id", "element", "rule", "rows", "example"], wrong[:8])
+            ),
+            ask="Which of your rules refuses a batch in which nothing is wrong?",
+            misconception="refuses_good",
+        )
+
+
+# The term that a rule of the gate may stand for.
+TERMS_OF = {
+    **dict.fromkeys(("required", "nullValues", "missingValues"), ("required", "key")),
+    **dict.fromkeys(("primaryKey", "unique", "duplicateValues"), ("key",)),
+    **dict.fromkeys(("minimum", "exclusiveMinimum"), ("at least",)),
+    **dict.fromkeys(("maximum", "exclusiveMaximum"), ("at most",)),
+    "enum": ("one of",),
+    "pattern": ("pattern",),
+    "invalidValues": ("one of", "pattern"),
+    "latency": ("within",),
+}
 
 
 @check("c", "the contract accepts every good batch", points=0.5)
 def good_is_accepted(lab: Lab) -> None:
     """All batches in which nothing is planted, those included that look odd and are as agreed."""
-    refused = _gate(lab)
-    bad = {b for (b,) in lab.world.sql("select batch_id from truth.message_plants where not is_decoy")}
-    good = [
-        b
-        for (b,) in lab.world.sql("select distinct batch_id from raw.order_messages order by batch_id")
-        if b not in bad
-    ]
-    wrong = [(b, *refused[b][0]) for b in good if b in refused]
+    good, wrong = _good_but_refused(lab)
     expect(
-        any(b in refused for b in bad),
-        "This contract refuses nothing at all.",
+        len(_gate(lab)) > len(wrong),
+        "This contract refuses no bad batch at all."
+        if not wrong
+        else f"This contract refuses {len(wrong)} good batches and not one bad one.",
         misconception="not_enforced",
     )
-    if wrong:
-        batch, element, rule, rows, example = wrong[0]
-        raise CheckFailed(
-            f"{len(wrong)} of {len(good)} good batches are refused. {batch}: {rows} x {element} by {rule} ({example}). "
-            "Orders would wait for somebody who releases them by hand.",
-            evidence=Evidence("refused", Table.of(["batch_id", "element", "rule", "rows", "example"], wrong[:8])),
-            ask="Was this term agreed? Has a later one replaced it, or was it withdrawn?",
-            misconception="not_in_force",
-        )
+    if not wrong:
+        return
+    batch, element, rule, rows, example = wrong[0]
+    names, terms = element.split(", "), TERMS_OF.get(rule, ())
+    minutes = Table.of(
+        ["term_id", "element", "term", "value", "status", "decided_on", "note"],
+        [
+            row
+            for row in lab.world.sql(
+                "select term_id, element, term, value, status, decided_on, note from ops.contract_terms "
+                "where subject = ? order by term_id",
+                [SUBJECT],
+            )
+            if row[1] in names and row[2] in terms
+        ],
+    )
+    in_force = {(e, t) for e, t, _ in lab.world.sql(IN_FORCE)}
+    if rule == "logicalType":
+        said = "Its values do not fit the logicalType."
+        ask, misconception = "Which type has the field in the latest version of the schema?", "fields"
+    elif not minutes.rows:
+        said = "The minutes have no term from which this rule could come."
+        ask, misconception = "Who asked for this rule, and when was it agreed?", "invented"
+    elif any((n, t) in in_force for n in names for t in terms):
+        said = "A term on this is in force, and it does not refuse these values."
+        ask = "Is the value that of the last agreement, and does the key keep the limit itself within the range?"
+        misconception = "other_than_agreed"
+    else:
+        said = "No term on this is in force."
+        ask = "Was this term agreed? Has a later one replaced it, or was it withdrawn?"
+        misconception = "not_in_force"
+    raise CheckFailed(
+        f"{len(wrong)} of {len(good)} good batches are refused. {batch}: {rows} x {element} by {rule} ({example}). {said} "
+        "Orders would wait for somebody who releases them by hand.",
+        evidence=[
+            Evidence("refused", Table.of(["batch_id", "element", "rule", "rows", "example"], wrong[:8])),
+            *([Evidence("what the minutes say", minutes)] if minutes.rows else []),
+        ],
+        ask=ask,
+        misconception=misconception,
+    )
 
 
 # -- hints ---------------------------------------------------------------------------------------------------------------
@@ -1188,6 +1236,12 @@ MISCONCEPTIONS = {
     "fields": "Take the fields from the latest version of the schema.",
     "not_enforced": "A term that stands in a description is read by people only. Say it with a key that the gate reads.",
     "not_in_force": "Only the last decision for an element and term counts, and only if it is an agreement.",
+    "other_than_agreed": "The last agreement on an element and term replaces the ones before it, and a limit belongs to its "
+    "range: `minimum` and `maximum`, not the exclusive keys.",
+    "invented": "A contract says what was agreed, and no more. A rule that looks sensible and that nobody agreed on stops good "
+    "orders.",
+    "refuses_good": "Run the gate on all batches, as the cell after the task does. Most batches are good: look first at the "
+    "rules that refuse many.",
 }
 
 

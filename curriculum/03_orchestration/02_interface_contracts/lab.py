@@ -3,7 +3,7 @@
 #
 # You write the three things that stand between a producer and its consumers at Kestrel: the function that decides whether a
 # new schema is compatible (task a), the registry that keeps the versions (task b), and the contract of `orders.placed`
-# (task c). About 40 minutes; lesson 3.2 has the background. The tasks do not need each other.
+# (task c). About 50 minutes; lesson 3.2 has the background. The tasks do not need each other.
 #
 # You change the three cells that begin with `# Task`; what you need besides goes into the same cells. When your work is
 # graded, it runs on another world with other schemas and other agreements.
@@ -51,7 +51,8 @@ lab = open_lab("3.2", world=WORLD, scale=SCALE)
 #    is, some branch must be able to read. `null` is a type like others.
 # 5. **Array, map.** Items or values must resolve. **Fixed**: the same size.
 # 6. **Names.** Records, enums and fixed have a name: the writer's must be the reader's, or one of the `aliases` of the reader's
-#    type. Namespaces do not matter here, and each type is written out where it is used.
+#    type. Namespaces do not matter here, and each type is written out where it is used. The outermost record keeps its name in
+#    all versions.
 # 7. `logicalType`, `doc` and the order of fields do not matter.
 #
 # It returns a dict:
@@ -60,11 +61,14 @@ lab = open_lab("3.2", world=WORLD, scale=SCALE)
 # * `field`: None if compatible, else the path of a field that stands in the way (any of them, if there are several), as in
 #   `note`, or `address.note` for a field within a record. Arrays, maps and unions add nothing to a path: `lines.note` is the
 #   field `note` of the records in the list (or map) `lines`. A renamed field may go by either name. Where a field's type
-#   cannot be read for a reason of its own (it may be null, say), the path ends there;
+#   cannot be read for a reason of its own (it may be null, say), the path ends there. Where both sides are `["null", record]`
+#   and the records do not resolve, it goes on into the record, as in `delivery.note`;
 # * `reason`: a sentence for the team that is refused (not judged).
 #
-# Python is free, `fastavro` too. The package `avro`, which has a checker, cannot be imported in this lab: it is one of the two
-# judges. The other writes and reads real values with fastavro. They agree on every case that is used.
+# The cell has a frame: the promotions of rule 2 as a table, the rules 5 and 6, and three places for the rest, marked
+# `raise TODO`. Fill it, change it or write your own. Python is free, `fastavro` too. The package `avro`, which has a checker,
+# cannot be imported in this lab: it is one of the two judges. The other writes and reads real values with fastavro. They agree
+# on every case that is used.
 #
 # **Judged** (5 points), on some 200 fresh histories of 1 to 5 versions, with changes at the top and one level down: fields
 # that come, go or change their name (1.5); types that change (1.5); which versions a mode compares (1); the field named in
@@ -88,8 +92,10 @@ def compatible(history, new, mode):
         if problem:
             return {"compatible": False, "field": problem[0], "reason": f"{problem[0]}: {problem[1]}"}
     return {"compatible": True, "field": None, "reason": ""}
+    ### END SOLUTION
 
 
+# What may be read as what: the writer's type, and the other types that a reader may have for it (rule 2).
 PROMOTED = {
     "int": ("long", "float", "double"),
     "long": ("float", "double"),
@@ -99,13 +105,15 @@ PROMOTED = {
 
 
 def kind_of(t):
-    """The name of a type's kind: "union", "record", "int" ..."""
+    """The kind of a type, as text: "union", "record", "enum", "int" ..."""
     return "union" if isinstance(t, list) else t["type"] if isinstance(t, dict) else t
 
 
 def obstacle(reader, writer, path=""):
-    """Why the reader's type cannot read the writer's: (path, reason), or None."""
+    """Why the reader's type cannot read the writer's, as (path, reason); None if it can. `path` leads to the type."""
     r, w = kind_of(reader), kind_of(writer)
+    # Rules 4 and 2: unions, and types of two kinds.
+    ### BEGIN SOLUTION
     if w == "union":
         return next((o for branch in writer if (o := obstacle(reader, branch, path))), None)
     if r == "union":
@@ -117,16 +125,20 @@ def obstacle(reader, writer, path=""):
         return alike[0] if alike else (path, f"no branch can take {w}")
     if r != w:
         return None if r in PROMOTED.get(w, ()) else (path, f"{w} cannot be read as {r}")
+    ### END SOLUTION
+    # From here on both are of one kind. Rules 5 and 6.
     if r in ("array", "map"):
         inside = "items" if r == "array" else "values"
         return obstacle(reader[inside], writer[inside], path)
     if r in ("record", "enum", "fixed") and writer["name"] not in (reader["name"], *reader.get("aliases", ())):
         return path, f"the type {writer['name']} is not known as {reader['name']}"
+    if r == "fixed" and reader["size"] != writer["size"]:
+        return path, "another size"
+    # Rules 3 and 1: enums and records.
+    ### BEGIN SOLUTION
     if r == "enum" and "default" not in reader:
         lost = [s for s in writer["symbols"] if s not in reader["symbols"]]
         return (path, f"the symbol {lost[0]} is not known") if lost else None
-    if r == "fixed" and reader["size"] != writer["size"]:
-        return path, "another size"
     if r == "record":
         sent = {f["name"]: f for f in writer["fields"]}
         for f in reader["fields"]:
@@ -138,9 +150,7 @@ def obstacle(reader, writer, path=""):
             elif "default" not in f:
                 return place, "it is not sent and has no default"
     return None
-
-
-### END SOLUTION
+    ### END SOLUTION
 
 
 # %% [markdown]
@@ -189,8 +199,8 @@ print("two empty tables")
 # 1. It returns the **version** of the schema (an int), registered now or held already, or **None** if the mode refuses it.
 #    What is refused leaves no version behind.
 # 2. **The same schema has one version.** Two texts are the same schema if they are the same JSON value: spacing and the order
-#    of keys do not matter. Compare with every version of the subject, not only the latest; what is held already is not
-#    checked again, whatever the mode is now.
+#    of keys do not matter. (Whether 1, 1.0 and true are one value is not asked.) Compare with every version of the subject,
+#    not only the latest; what is held already is not checked again, whatever the mode is now.
 # 3. A new schema is checked with `compatible(history, new, mode)`, which is **handed to you** with the signature of task a
 #    (your own need not work). `history` is all versions of the subject as JSON texts, oldest first; `mode` comes from
 #    `registry_subjects`. A subject without a row there has `BACKWARD`; you may insert that row or leave it.
@@ -198,13 +208,14 @@ print("two empty tables")
 # 5. **Callers at once.** Between any two of your statements another caller may register for the same subject, from
 #    beginning to end. However they interleave: no schema has two versions, every version was checked against those before
 #    it, and every caller gets the version of its own schema. When the database refuses a statement or a commit
-#    (`duckdb.Error`: somebody else was faster), what you have read is out of date: roll back and start again, **up to five
-#    times**, without sleeping. Then give up and raise the error; the scheduler will call again later.
+#    (`duckdb.Error`: somebody else was faster), what you have read is out of date: roll back and start again, without
+#    sleeping, up to **five attempts in all**. After the fifth raise the error; the scheduler will call again later.
 #
 # When it is judged, `con` has `execute(sql, parameters)`, `begin()`, `commit()` and `rollback()`; a result has `fetchall()`,
 # `fetchone()` and `df()`. A transaction sees the tables as they were when it began to read. Each call has a connection
 # of its own, and what is not committed when it returns is lost. One statement for each `execute`; do the same statements in
-# the same order when you find the same (no random ids, no clock).
+# the same order when you find the same (no random ids, no clock). On your own `lab.con` DuckDB refuses a `sql()` while an
+# `execute()` is not read to its end, as after `fetchone()`: use `fetchall()`, or `execute()` throughout.
 #
 # **Judged** (3 points): a sequence of registrations of two subjects, with repeats in other styles (1); four subjects of four
 # modes, and what `compatible` was asked (1); two callers, the first of which stands still before each of its
@@ -268,7 +279,7 @@ lab.check("b")
 # `ops.contract_terms`.
 
 # %%
-lab.con.sql("""
+lab.con.execute("""
     select element, term, value, unit, status, decided_on, note
     from ops.contract_terms where subject = 'orders.placed' and element in ('placed_at', 'coupon_code') order by term_id
 """).df()
@@ -278,36 +289,53 @@ lab.con.sql("""
 # `agreed`; `withdrawn` ends a term. What was only proposed or rejected changes nothing. Only rows of `orders.placed` count.
 #
 # Change: the body of `contract`. It returns the contract as a dict in the layout of the Open Data Contract Standard, version
-# 3.2.0 (`apiVersion` "v3.2.0", `kind` "DataContract", an `id`, a `version` and a `status` of your choice). Read the terms from
-# the tables: on another world they are others. Where each term goes:
+# 3.2.0. Its frame is there, and `fields_of`, which reads the fields of the latest version; fill the four names that the frame
+# uses (or write your own). Read the terms from the table: on another world they are others. Where each term goes:
 #
 # | term | key of the standard |
 # | --- | --- |
-# | (every field of the latest version) | `schema[0].properties[]`: `name`, `logicalType` (`string`, `integer`, `timestamp`) |
+# | (every field, with or without terms) | `schema[0].properties[]`: `name`, `logicalType` |
 # | `required` | `required: true` of the property |
 # | `key` | `primaryKey: true` or `unique: true` of the property: within a batch, no value comes twice; none is null |
-# | `one of` | `enum: [{"value": ...}, ...]` of the property |
+# | `one of` (separated by `", "`) | `enum: [{"value": ...}, ...]` of the property |
 # | `pattern` | `logicalTypeOptions.pattern` of the property (searched for in the value; anchors as agreed) |
 # | `at least`, `at most` | `logicalTypeOptions.minimum`, `.maximum` of the property, as numbers; the limits belong to the range |
 # | `unit` | an entry `{"property": "unit", "value": ...}` in `customProperties` of the property |
-# | `within` | an entry of `slaProperties`: `property` "latency", `value`, `unit` ("m", "h" or "d"), `element` (the field) |
+# | `within` | an entry of `slaProperties`: `property` "latency", `value`, `unit` (as agreed; or "m", "h", "d"), `element` |
 # | `owner` | `team.name` |
 # | `compatibility` | an entry `{"property": "compatibilityMode", "value": ...}` in `customProperties` of the contract |
 #
-# An enum of Avro is a `string`. `schema[0].name` is free. `violations(contract, messages)` (in the setup cell) is the gate: it
-# reads these keys, and `quality` rules of type `library` with the standard's metrics if you prefer them (`help(violations)`),
-# and lists what each batch breaks. A batch without violations is accepted. Null breaks `required` and keys only. A message
-# is late if more minutes than agreed lie between its `placed_at` and the `landed_at` of its batch.
+# Owner and compatibility belong to the interface as a whole: their `element` is null. `schema[0].name` is free.
+# `violations(contract, messages)` (in the setup cell) is the gate: it reads these keys, and `quality` rules of type `library`
+# with the standard's metrics if you prefer them (`help(violations)`), and lists what each batch breaks. A batch without
+# violations is accepted. Null breaks `required` and keys only. A message is late if more minutes than agreed lie between its
+# `placed_at` and the `landed_at` of its batch.
 #
 # **Judged** (2 points): the contract is valid by the standard's JSON schema and has every field, unit, the owner and the
-# mode (0.5); with it, the gate refuses every batch that breaks a term in force (1) and accepts every other one, of which some
-# look odd (0.5).
+# mode (0.5); with it, the gate accepts every batch that breaks no term in force, of which some look odd (0.5), and refuses
+# every one that does, for the field at fault (1). A contract that refuses good batches does not earn the point for bad ones.
 
 
 # %% tags=["task-c"]
 # Task c
+def fields_of(con):
+    """The fields of the latest version of orders.placed, as a list of (name, logicalType of the standard)."""
+    ((text,),) = con.execute("""
+        select arg_max(schema_json, version) from ops.schema_versions where subject = 'orders.placed'
+    """).fetchall()
+    found = []
+    for field in json.loads(text)["fields"]:
+        t = field["type"]
+        t = next(branch for branch in t if branch != "null") if isinstance(t, list) else t
+        kind = t.get("logicalType", t["type"]) if isinstance(t, dict) else t
+        logical = {"int": "integer", "long": "integer", "timestamp-millis": "timestamp"}.get(kind, "string")
+        found.append((field["name"], logical))
+    return found
+
+
 def contract(con):
     """Return the data contract of orders.placed as a dict (Open Data Contract Standard, v3.2.0)."""
+    properties, promises, owner, mode = [], [], None, None
     ### BEGIN SOLUTION
     terms = {
         (element, term): (value, unit)
@@ -319,54 +347,43 @@ def contract(con):
             having arg_max(status, term_id) = 'agreed'
         """).fetchall()
     }
-    latest = con.execute("""
-        select version, schema_json from ops.schema_versions where subject = 'orders.placed' order by version desc limit 1
-    """).fetchone()
-    properties = []
-    for field in json.loads(latest[1])["fields"]:
-        name, t = field["name"], field["type"]
-        t = next(b for b in t if b != "null") if isinstance(t, list) else t
-        kind = t.get("logicalType", t["type"]) if isinstance(t, dict) else t
-        logical = {"int": "integer", "long": "integer", "timestamp-millis": "timestamp"}.get(kind, "string")
+    owner, mode = terms[None, "owner"][0], terms[None, "compatibility"][0]
+    for name, logical in fields_of(con):
         agreed = {term: value for (element, term), (value, _) in terms.items() if element == name}
         item = {"name": name, "logicalType": logical, "required": "required" in agreed or "key" in agreed}
         if "key" in agreed:
-            item |= {"primaryKey": True, "primaryKeyPosition": 1}
+            item["primaryKey"] = True
         if "one of" in agreed:
-            item["enum"] = [{"value": v.strip()} for v in agreed["one of"].split(",")]
+            item["enum"] = [{"value": v} for v in agreed["one of"].split(", ")]
         options = {}
         if "pattern" in agreed:
             options["pattern"] = agreed["pattern"]
         for term, key in (("at least", "minimum"), ("at most", "maximum")):
             if term in agreed:
                 options[key] = int(agreed[term])
-        if options:
-            item["logicalTypeOptions"] = options
+        item["logicalTypeOptions"] = options
         if "unit" in agreed:
             item["customProperties"] = [{"property": "unit", "value": agreed["unit"]}]
+        if "within" in agreed:
+            unit = terms[name, "within"][1]
+            promises.append({"property": "latency", "value": int(agreed["within"]), "unit": unit, "element": name})
         properties.append(item)
+    ### END SOLUTION
     return {
         "apiVersion": "v3.2.0",
         "kind": "DataContract",
         "id": "orders.placed",
-        "name": "orders.placed",
-        "version": f"{latest[0]}.0.0",
+        "version": "1.0.0",
         "status": "active",
-        "domain": "orders",
-        "team": {"name": terms[None, "owner"][0]},
-        "schema": [{"name": "orders_placed", "logicalType": "object", "properties": properties}],
-        "slaProperties": [
-            {"property": "latency", "value": int(value), "unit": unit[0], "element": element}
-            for (element, term), (value, unit) in terms.items()
-            if term == "within"
-        ],
-        "customProperties": [{"property": "compatibilityMode", "value": terms[None, "compatibility"][0]}],
+        "schema": [{"name": "orders_placed", "properties": properties}],
+        "slaProperties": promises,
+        "team": {"name": owner},
+        "customProperties": [{"property": "compatibilityMode", "value": mode}],
     }
-    ### END SOLUTION
 
 
 # %% tags=["nbval-check-output"]
-messages = lab.con.sql(
+messages = lab.con.execute(
     "select * exclude message_no from raw.order_messages order by landed_at, batch_id, message_no"
 ).df()
 try:
