@@ -1181,11 +1181,10 @@ def good_is_accepted(lab: Lab) -> None:
 
 HINTS = {
     "a": (
-        "Write one function that takes a reader's and a writer's type and says whether the reader can read what the "
-        "writer sends. A mode is nothing but a list of pairs for it.",
-        "Go by the kind of type: a union of the writer first (every branch must be readable), then a union of the "
-        "reader (some branch must do), then numbers, then named types, then what is inside. A record goes field by "
-        "field and hands the path on.",
+        "`obstacle` looks at one reader and one writer. A mode is nothing but a list of such pairs, and `compatible` goes "
+        "through them.",
+        "First a union of the writer (every branch must be readable), then a union of the reader (some branch must do), "
+        "then two types that are not of one kind (is it a promotion?). A record goes field by field and hands the path on.",
         "BACKWARD: reader new, writer old. FORWARD: reader old, writer new. FULL: both. Without _TRANSITIVE only "
         "history[-1:], with it all of history. A field that the writer lacks needs a default in the reader, whatever "
         "its type is.",
@@ -1203,7 +1202,7 @@ HINTS = {
         "required, primaryKey and enum stand beside name; pattern, minimum and maximum in logicalTypeOptions; the "
         "time limit in slaProperties (property latency, value, unit, element).",
         "arg_max(status, term_id) and arg_max(value, term_id) by element and term, among agreed and withdrawn; keep "
-        "what is agreed. Then one dict for each field of the latest schema.",
+        "what is agreed. Then one dict for each field that `fields_of` gives.",
     ),
 }
 MISCONCEPTIONS = {
