@@ -853,7 +853,7 @@ def contract(con):
 # -             item["customProperties"] = [{"property": "unit", "value": agreed["unit"]}]
 
 
-# %% [c] wrong rules_as_prose fails=bad_is_refused says="bad batches pass"
+# %% [c] wrong rules_as_prose fails=bad_is_refused says="pass the contract"
 # The rules stand in descriptions, where people read them.
 #
 # -         if "one of" in agreed:
@@ -865,7 +865,7 @@ def contract(con):
 # +         options = {}
 
 
-# %% [c] wrong schema_only fails=bad_is_refused says="bad batches pass"
+# %% [c] wrong schema_only fails=bad_is_refused says="pass the contract"
 # What the schema says: types and what may be null.
 #
 # -         agreed = {term: value for (element, term), (value, _) in terms.items() if element == name}

@@ -1082,9 +1082,11 @@ def bad_is_refused(lab: Lab) -> None:
             )
         else:
             said = "accepted. Whoever bills, ships or plans from this batch works with it."
+        elsewhere = sum(bool(p[3]) for p in passed)
+        counts = [f"{len(passed) - elsewhere} pass the contract"] if elsewhere < len(passed) else []
+        counts += [f"{elsewhere} are not refused for the field at fault"] if elsewhere else []
         raise CheckFailed(
-            f"{len(passed)} of {len(planted)} bad batches pass the contract, or are refused for another field than the one "
-            f"at fault. In {batch}, {element} {FAULTS[kind]}: {said}",
+            f"Of {len(planted)} bad batches {' and '.join(counts)}. In {batch}, {element} {FAULTS[kind]}: {said}",
             evidence=[
                 Evidence("the batch", rows),
                 Evidence(
@@ -1092,7 +1094,9 @@ def bad_is_refused(lab: Lab) -> None:
                     Table.of(["batch_id", "fault", "element", "refused for"], passed[:10]),
                 ),
             ],
-            ask="Which term speaks of it, and which key of the standard says it so that a machine can read it?",
+            ask=f"Which of your rules looks at {element}, and at nothing else?"
+            if others
+            else "Which term speaks of it, and which key of the standard says it so that a machine can read it?",
             misconception="not_enforced",
         )
     good, wrong = _good_but_refused(lab)
