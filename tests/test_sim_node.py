@@ -70,6 +70,18 @@ def test_company_costs_and_memory_ends() -> None:
     assert calm < crowded
 
 
+def test_priority_brings_a_class_forward() -> None:
+    # One slot for both kinds: who goes first is done first, the night's end stays about where it is.
+    tasks = [{**t, "pool": "memory"} for t in TASKS]
+    first, last = (
+        node.judge_parameters(tasks, "1", {"p": parameters(1, 2) | {"priority": {"export": 1, "train": rank}}}, 7)["p"]
+        for rank in (0, 2)
+    )
+    assert first["class_ends_h"]["train"] < last["class_ends_h"]["train"]
+    for got in (first, last):
+        assert max(got["class_ends_h"].values()) <= np.mean(got["ends_h"])
+
+
 def test_a_task_without_a_time_out_is_an_error() -> None:
     bad = parameters(3, 4)
     del bad["timeout_minutes"]["t00.export"]

@@ -138,12 +138,14 @@ def judge_parameters(
 
     A policy: slots (by pool), timeout_minutes (by task_id), priority (by task_class). Of each: healthy (runs that do not hang),
     false (those of them that were killed), false_by_task; hung_slot_h (slot-hours under runs that hung); out_of_memory (runs);
-    peak_gb; ends_h (by night, the end of its last healthy run, hours after midnight).
+    peak_gb; ends_h (by night, the end of its last healthy run, hours after midnight), class_ends_h (by task_class, the mean of
+    that for its runs alone).
     """
     table = pd.DataFrame(list(tasks))
     drawn = draw_nights(table, seed, nights, growth=GROWTH)
     kind = of_tasks(drawn.plan, np.arange(len(drawn.tasks)))
     night = (drawn.plan.scheduled_s // DAY_S).astype(int)
+    classes, class_of = np.unique(of_tasks(drawn.plan, drawn.tasks.task_class).astype(str), return_inverse=True)
     found = {}
     for name, policy in policies.items():
         priority = {
@@ -154,9 +156,9 @@ def judge_parameters(
         killed = np.zeros(len(healthy), dtype=bool)
         killed[run.failures.task_run[run.failures.error == TIMED_OUT]] = True
         false = killed & healthy
-        last = np.zeros(nights)
         ended = np.where(healthy, run.ended_s - night * DAY_S, 0.0)
-        np.maximum.at(last, night, ended)
+        last = np.zeros((nights, len(classes)))
+        np.maximum.at(last, (night, class_of), ended)
         found[name] = {
             "healthy": int(healthy.sum()),
             "false": int(false.sum()),
@@ -166,6 +168,7 @@ def judge_parameters(
             "hung_slot_h": float(run.slot_s[drawn.hangs].sum()) / 3600,
             "out_of_memory": int((run.failures.error != TIMED_OUT).sum()),
             "peak_gb": float(run.peak_memory_bytes),
-            "ends_h": (last / 3600).tolist(),
+            "ends_h": (last.max(axis=1) / 3600).tolist(),
+            "class_ends_h": {str(c): float(h) for c, h in zip(classes, last.mean(axis=0) / 3600, strict=True)},
         }
     return found

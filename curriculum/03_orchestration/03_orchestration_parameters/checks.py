@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from workshop.checks import CheckFailed, Evidence, as_number, as_table, check, expect
+from workshop.sim.node import GROWTH
 from workshop.table import Table
 from workshop.trusted import Lab
 
@@ -30,12 +31,12 @@ HINTS = {
         "start included. More than 1 is company. The median of seconds per row, with and without.",
     ),
     "b": (
-        "A time-out protects against what hangs: far above what a healthy run takes in the season, below five times "
-        "the median. How many of the runs of the last weeks took more than three times their task's median?",
+        "A time-out protects against what hangs, and their sum is given. Which tasks read about as much each night, which "
+        "now little and now a lot? What does each of the two kinds need, beside what it takes alone in the season?",
         "Memory: how many of the large ones fit at once, if their peaks do not all fall together? Which pool decides "
         "when the night ends, and what do the jobs of the other pool do to it?",
-        "Give the general pool as many slots as its work needs to be done when the other pool is: the ratio of their "
-        "work, measured alone, times the slots of the other. Longest class first.",
+        "Add up, by pool, what the jobs of a night take alone. With your slots, when is either pool done? The one that is "
+        "done early has slots that only slow the other down. And within a pool: what becomes of a long job that starts last?",
     ),
 }
 
@@ -50,16 +51,22 @@ MISCONCEPTIONS = {
     "company": "Company is every other run that is under way at the start, of whatever task.",
     "mean_2sd": "Durations are skewed: far more than one run in two hundred takes longer than mean plus two deviations.",
     "no_margin": "The p95 of the last weeks is exceeded by one run in twenty, and the season brings 1.4 times the rows.",
+    "flat": "One multiple for all is too little where the rows vary from night to night, and wasted where they do not.",
     "one_value": "One value for all is too short for a training or far too long for an export.",
     "cores": "Cores are not what runs out: add up the memory of what may run at once.",
     "too_many": "Each further run slows all down. The pool that decides the end of the night pays for the company of the other.",
     "too_few": "Memory that nobody uses makes the night longer: peaks seldom fall together.",
+    "hung_slots": "A slot under a run that hangs is lost to all that wait, until its time-out.",
+    "died_early": "A night is over early, too, when its jobs have died. Spare what works first, then look at its end.",
+    "no_priority": "Of those that wait, the lowest number goes first: what the morning waits for, and what takes longest.",
 }
 
-NIGHTS = 28
+NIGHTS = 84
 FALSE_SHARE = 0.005
-BOUND = 5.0
+BOUND = 4.75
 LATER = 0.10
+TRAINED_LATER = 0.20
+OTHER_TIMEOUTS = "yours, with the reference's time-outs"
 SIGNIFICANCE = 1e-4
 QUIET_S = 120.0
 KEYS = ["task_id", "hung", "service_p50_s", "service_p95_s", "queue_p50_s", "queue_p95_s", "slow_down"]
@@ -97,6 +104,7 @@ def _run_by_run(lab: Lab) -> dict[str, dict[str, Any]]:
         by_task[r["task_id"]].append(r)
     found = {}
     for task, mine in by_task.items():
+        rows_read = [r["input_rows"] for r in mine] or [0]
         working = [(r["ended_s"] - r["started_s"], r["outcome"] == "success") for r in mine if not r["hung"]]
         queue = sorted(r["started_s"] - r["queued_s"] for r in mine)
         pace = {
@@ -114,6 +122,8 @@ def _run_by_run(lab: Lab) -> dict[str, dict[str, Any]]:
             "queue_p50_s": queue[max(0, math.ceil(0.5 * len(queue)) - 1)],
             "queue_p95_s": queue[max(0, math.ceil(0.95 * len(queue)) - 1)],
             "slow_down": median(pace[True]) / median(pace[False]) if len(pace[False]) >= 3 and pace[True] else None,
+            "season_s": GROWTH * median(rows_read) * median(pace[False]) if pace[False] else None,
+            "spread": float(np.std(np.log(rows_read), ddof=1)) if len(rows_read) > 1 else 0.0,
         }
     return found
 
@@ -199,7 +209,9 @@ def queue_times_are_right(lab: Lab) -> None:
     if wrong:
         task, column, yours, right = wrong[0]
         raise CheckFailed(
-            f"{column} of {task} is {right:,.0f} s over all its runs; yours is {yours}. {len(wrong)} queue times differ.",
+            f"{column} of {task} is {right:,.0f} s over all its runs; yours is {yours}. {len(wrong)} queue times differ. "
+            "The q-quantile is the smallest of the values that is at least as large as the share q of them: one that "
+            "occurs, none between two.",
             evidence=_wrong(wrong),
             ask="Which runs did you count, from which moment to which?",
             misconception="queue_survivors",
@@ -230,7 +242,9 @@ def slow_down_is_right(lab: Lab) -> None:
         task, _, yours, right = wrong[0]
         raise CheckFailed(
             f"In company {task} takes {'an unknown number of' if right is None else f'{right:.2f}'} times as long for "
-            f"a row as alone; yours is {yours}. {len(wrong)} of {len(_measured(lab))} differ.",
+            f"a row as alone; yours is {yours}. {len(wrong)} of {len(_measured(lab))} differ. Runs that start at the same "
+            "moment are company to each other, whatever hangs is company too, and who ends at that moment is none. Medians "
+            "are of the runs that succeeded; of an even number it is the mean of the two in the middle.",
             evidence=_wrong(wrong),
             ask="Do you compare seconds per row, and who counts as company?",
             misconception="raw_durations" if len(wrong) > 70 else "company",
@@ -289,7 +303,15 @@ def _policy(lab: Lab) -> dict[str, dict[str, float]]:
             expect(not missing, f"There is no {columns[1]} for {', '.join(missing[:5])}.")
         return found
 
-    return lab.once("policy", make)
+    try:
+        return lab.once("policy", make)
+    except CheckFailed as failure:
+        # What cannot be read is told by the first check that asks; the others point to it.
+        told = lab.once("policy_told", dict)
+        if type(failure) is not CheckFailed or not told:
+            told["yes"] = True
+            raise
+        raise CheckFailed("Your parameters cannot be read: see above.") from None
 
 
 def _tasks(lab: Lab) -> list[dict[str, Any]]:
@@ -315,11 +337,12 @@ def _best(lab: Lab) -> dict[str, dict[str, float]]:
         pool: sum(t["rows"] / 1000 * t["s_per_krow"] for t in tasks if t["pool"] == pool)
         for pool in ("general", "memory")
     }
-    truth = _truth(lab)
-    usual = {t: (m["service_p50_s"] or 7200.0) / 60 for t, m in truth.items()}
+    alone = {t: (m["season_s"] or 7200.0) / 60 for t, m in _truth(lab).items()}
+    tails = {t: minutes * math.exp(2 * _truth(lab)[t]["spread"]) for t, minutes in alone.items()}
+    factor = 4.5 * sum(alone.values()) / sum(tails.values())
     return {
         "slots": {"memory": large, "general": max(1, math.ceil(work["general"] * large / work["memory"]))},
-        "timeout_minutes": {t: 4.5 * minutes for t, minutes in usual.items()},
+        "timeout_minutes": {t: min(1440.0, factor * tail) for t, tail in tails.items()},
         "priority": {"train": 0.0, "join": 1.0, "aggregate": 2.0, "export": 3.0},
     }
 
@@ -335,11 +358,14 @@ def _today(lab: Lab) -> dict[str, dict[str, float]]:
 
 
 def _weeks(lab: Lab) -> dict[str, dict[str, Any]]:
-    """Four weeks of nights under yours, the reference and today's parameters."""
+    """Twelve weeks of nights under yours, the reference and today's parameters."""
 
     def make() -> dict[str, dict[str, Any]]:
         seed = str(int(lab.rng("nights").integers(2**62)))
-        policies = {"yours": _policy(lab), "reference": _best(lab), "today": _today(lab)}
+        mine, best = _policy(lab), _best(lab)
+        policies = {"yours": mine, "reference": best, "today": _today(lab)}
+        # What yours would come to with the reference's time-outs: so the time-outs can be told from the pools.
+        policies[OTHER_TIMEOUTS] = mine | {"timeout_minutes": best["timeout_minutes"]}
         return lab.judge("workshop.sim.node:judge_parameters", _tasks(lab), seed, policies, NIGHTS)
 
     return lab.once("weeks", make)
@@ -349,7 +375,30 @@ def _end_h(result: Mapping[str, Any]) -> float:
     return sum(result["ends_h"]) / len(result["ends_h"])
 
 
+def _most_killed(got: Mapping[str, Any]) -> float:
+    """So many may be killed at work before a binomial test rejects the promise. Normal approximation with continuity
+    correction: n is some thousands."""
+    mean = FALSE_SHARE * got["healthy"]
+    return mean + NormalDist().inv_cdf(1 - SIGNIFICANCE) * math.sqrt(mean * (1 - FALSE_SHARE)) + 0.5
+
+
+def _expect_alive(weeks: Mapping[str, Mapping[str, Any]]) -> None:
+    """When a night ends says nothing while its jobs die."""
+    got = weeks["yours"]
+    lost = got["false"] + got["out_of_memory"]
+    expect(
+        got["out_of_memory"] == 0 and got["false"] <= _most_killed(got),
+        f"In twelve weeks {lost:,} of {got['healthy']:,} runs that did not hang are killed or out of memory. A night that "
+        f"is over after {_end_h(got):.1f} h because its jobs have died is not done: what they should have made is missing "
+        "in the morning. When the others end is judged as soon as hardly any is lost.",
+        evidence=_said(weeks),
+        ask="Which runs are lost, and for want of what: time or memory?",
+        misconception="died_early",
+    )
+
+
 def _said(weeks: Mapping[str, Mapping[str, Any]]) -> Evidence:
+    weeks = {name: w for name, w in weeks.items() if name != OTHER_TIMEOUTS}
     lines = [
         ("runs that did not hang", [w["healthy"] for w in weeks.values()]),
         ("of them killed", [w["false"] for w in weeks.values()]),
@@ -357,23 +406,23 @@ def _said(weeks: Mapping[str, Mapping[str, Any]]) -> Evidence:
         ("most memory in use, GB", [round(w["peak_gb"]) for w in weeks.values()]),
         ("slot-hours under runs that hung", [round(w["hung_slot_h"], 1) for w in weeks.values()]),
         ("mean end of the night, h after midnight", [round(_end_h(w), 2) for w in weeks.values()]),
+        ("mean end of the last training", [round(w["class_ends_h"]["train"], 2) for w in weeks.values()]),
     ]
-    return Evidence("four weeks", Table.of(["", *weeks], [(words, *values) for words, values in lines]))
+    return Evidence("twelve weeks", Table.of(["", *weeks], [(words, *values) for words, values in lines]))
 
 
 @check("b", "hardly anything that works is killed", points=1.5)
 def time_outs_spare_work(lab: Lab) -> None:
-    """0.5% of some two thousand runs; failed when a binomial test rejects the promise at 1 in 10,000."""
+    """0.5% of some six thousand runs; failed when a binomial test rejects the promise at 1 in 10,000."""
     weeks = _weeks(lab)
     got = weeks["yours"]
-    n, mean = got["healthy"], FALSE_SHARE * got["healthy"]
-    # Normal approximation with continuity correction: n is two thousand.
-    limit = mean + NormalDist().inv_cdf(1 - SIGNIFICANCE) * math.sqrt(mean * (1 - FALSE_SHARE)) + 0.5
+    n, limit = got["healthy"], _most_killed(got)
     worst = sorted(got["false_by_task"].items(), key=lambda kv: -kv[1])[:8]
     minutes = _policy(lab)["timeout_minutes"]
+    ratios = [60 * minutes[t] / m["season_s"] for t, m in _truth(lab).items() if m["season_s"]]
     expect(
         got["false"] <= limit,
-        f"In four weeks of the season {got['false']} of {n:,} runs that did not hang are killed by your time-outs "
+        f"In twelve weeks of the season {got['false']} of {n:,} runs that did not hang are killed by your time-outs "
         f"({got['false'] / n:.1%}); {FALSE_SHARE:.1%} is promised. Each of them has worked for nothing, and is missing "
         "in the morning.",
         evidence=[
@@ -383,33 +432,37 @@ def time_outs_spare_work(lab: Lab) -> None:
             ),
             _said(weeks),
         ],
-        ask="How many times its median does the slowest of two hundred runs take, and what does the season add?",
+        ask="By how much do the rows of the tasks in the table vary from night to night, and what does the season add?",
         misconception="one_value"
         if len(set(minutes.values())) < 6
+        else "flat"
+        if np.std(np.log(ratios)) < 0.2
         else "mean_2sd"
         if got["false"] > 4 * limit
         else "no_margin",
     )
 
 
-@check("b", "what hangs is killed within five times the usual", points=0.5)
+@check("b", "what hangs does not hold its slot for long", points=0.5)
 def time_outs_end_what_hangs(lab: Lab) -> None:
-    """By the time-outs themselves; a task whose median is unknown is free."""
+    """By the time-outs themselves: their sum is what hung runs cost, as each task hangs as often as any other. A bound for each
+    task apart would be met best by one multiple for all; a sum asks which of them need it. By what the tasks take alone,
+    since the company of the past weeks is none of the season's."""
     minutes = _policy(lab)["timeout_minutes"]
-    truth = _truth(lab)
-    wrong = [
-        (t, round(minutes[t]), round(BOUND * m["service_p50_s"] / 60))
-        for t, m in truth.items()
-        if m["service_p50_s"] is not None and 60 * minutes[t] > 1.05 * BOUND * m["service_p50_s"]
-    ]
-    wrong.sort(key=lambda row: row[2] / row[1])
+    alone = {t: m["season_s"] / 60 for t, m in _truth(lab).items() if m["season_s"]}
+    total, most = sum(minutes[t] for t in alone), BOUND * sum(alone.values())
+    rows = sorted(
+        ((t, round(minutes[t]), round(m, 1), round(minutes[t] / m, 1)) for t, m in alone.items()), key=lambda r: -r[1]
+    )
     expect(
-        not wrong,
-        f"A run of {wrong[0][0] if wrong else ''} that hangs is killed after {wrong[0][1] if wrong else 0} min; five "
-        f"times its usual service time is {wrong[0][2] if wrong else 0} min. {len(wrong)} tasks have more than that: a "
-        "slot that nobody can use.",
-        evidence=Evidence("time-outs that are too long", Table.of(["task", "yours, min", "at most, min"], wrong[:10])),
-        ask="Is there time in it that the task does not spend working, such as waiting for a slot?",
+        total <= most * (1 + 1e-9),
+        f"Your time-outs add up to {total / 60:.1f} h, {total / sum(alone.values()):.2f} times what the tasks take alone in the "
+        f"season; {BOUND:g} times is {most / 60:.1f} h. Until then what hangs holds a slot that nobody can use, and the jobs "
+        "behind it wait.",
+        evidence=Evidence(
+            "the longest time-outs", Table.of(["task", "yours, min", "alone in the season, min", "times"], rows[:10])
+        ),
+        ask="Which of them vary so much that they need it? And is there time in it that a task does not spend working?",
         misconception="one_value" if len(set(minutes.values())) < 6 else "queue_in_service",
     )
 
@@ -422,7 +475,7 @@ def memory_is_enough(lab: Lab) -> None:
     expect(
         got["out_of_memory"] == 0,
         f"With {slots['memory']} slots for the memory pool and {slots['general']} for the general one, "
-        f"{got['out_of_memory']} runs end out of memory in four weeks: up to {got['peak_gb']:.0f} GB were wanted at "
+        f"{got['out_of_memory']} runs end out of memory in twelve weeks: up to {got['peak_gb']:.0f} GB were wanted at "
         "once.",
         evidence=_said(weeks),
         ask="What do that many joins and trainings need together, beside the small ones?",
@@ -430,22 +483,52 @@ def memory_is_enough(lab: Lab) -> None:
     )
 
 
-@check("b", "the night ends about as early as it can", points=1.5)
+@check("b", "the night ends about as early as it can", points=1)
 def nights_end_early(lab: Lab) -> None:
-    """Mean end of the last run that did not hang, against the reference, on the same nights."""
+    """Mean end of the last run that did not hang, against the reference, on the same nights. Who kills what works would be
+    first: so it does not count while too many are lost."""
     weeks = _weeks(lab)
+    _expect_alive(weeks)
     got, best = weeks["yours"], weeks["reference"]
     ends, right = _end_h(got), _end_h(best)
     slots = _policy(lab)["slots"]
     few = slots["memory"] < 4 and got["peak_gb"] < 75
+    otherwise = _end_h(weeks[OTHER_TIMEOUTS])
+    stuck = otherwise <= (1 + LATER) * right
+    held = (
+        f" Runs that hung held slots for {got['hung_slot_h']:,.0f} hours, under the reference for "
+        f"{best['hung_slot_h']:,.0f}. With its time-outs and your slots the night would end after {otherwise:.1f} h."
+    )
     expect(
         ends <= (1 + LATER) * right,
         f"The last run of a night ends {ends:.1f} h after midnight, {right:.1f} h under the reference: "
         f"{ends / right - 1:.0%} later, {LATER:.0%} is allowed. You have {slots['memory']} slots for the memory pool "
-        f"and {slots['general']} for the general one; {got['peak_gb']:.0f} of 96 GB were the most in use.",
+        f"and {slots['general']} for the general one; {got['peak_gb']:.0f} of 96 GB were the most in use."
+        f"{held if got['hung_slot_h'] > 1.5 * best['hung_slot_h'] else ''}",
         evidence=_said(weeks),
-        ask="Which pool is the last to be done, and what would make it faster: more slots there, or less company?",
-        misconception="too_few" if few else "too_many",
+        ask="How long does a run that hangs keep a slot from those that wait?"
+        if stuck
+        else "Which pool is the last to be done, and what would make it faster: more slots there, or less company?",
+        misconception="hung_slots" if stuck else "too_few" if few else "too_many",
+    )
+
+
+@check("b", "the trainings are done when the morning needs them", points=0.5)
+def trainings_end_early(lab: Lab) -> None:
+    """Mean end of the last training of a night: it is what priorities decide, while the night's end depends on them little."""
+    weeks = _weeks(lab)
+    _expect_alive(weeks)
+    ends, right = (weeks[name]["class_ends_h"]["train"] for name in ("yours", "reference"))
+    rank = _policy(lab)["priority"]
+    order = ", ".join(f"{c} {rank[c]:g}" for c in sorted(rank, key=lambda c: (rank[c], c)))
+    expect(
+        ends <= (1 + TRAINED_LATER) * right,
+        f"The last training of a night ends {ends:.1f} h after midnight, {right:.1f} h under the reference: "
+        f"{ends / right - 1:.0%} later, {TRAINED_LATER:.0%} is allowed. The prices of the morning wait for it. Your priorities: "
+        f"{order}.",
+        evidence=_said(weeks),
+        ask="Who goes first when trainings and joins wait for the same slot, and who when all have the same number?",
+        misconception="no_priority" if rank["train"] >= rank["join"] else "too_few",
     )
 
 

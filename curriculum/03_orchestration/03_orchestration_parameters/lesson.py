@@ -41,8 +41,9 @@ RUNS.groupby(["task_class", "pool"]).agg(
 ).round(1)
 
 # %% [markdown]
-# The mean is above the median and p99 far above both: durations are **skewed**. Some runs were killed; few of those had *hung*,
-# that is, given no heartbeat for minutes. The others were at work.
+# The mean is above the median and p99 far above both: durations are **skewed**. An export writes what has changed since the last
+# one, now little and now a lot; so its p99 is further out than a training's. Some runs were killed. A part of them had *hung*,
+# that is, given no heartbeat for minutes; the others were at work.
 #
 # ## The naive way fails
 #
@@ -72,10 +73,11 @@ ax.legend()
 show(figure, "Histogram of the durations of a training: a skewed body, and a bar of killed runs at the time-out")
 
 # %% [markdown]
-# A killed run is not missing, and it did not take three hours: it would have taken **longer than that**. It is *right-censored*.
-# Dropping it (survivors only) makes the task look fast; counting it as done makes the time-out look like a duration.
-# **Kaplan and Meier** (1958) use what is known: at each duration at which a run ended, the share that goes on is multiplied by
-# 1 - d/n, with n all those that had lasted so long, killed ones included.
+# A killed run is not missing, and it did not take as long as the time-out: it would have taken **longer than that**. It is
+# *right-censored*. Dropping it (survivors only) makes the task look fast; counting it as done makes the time-out look like a
+# duration. **Kaplan and Meier** (1958) use what is known: at each duration at which a run succeeded, the share that goes on is
+# multiplied by 1 - d/n: n are all those that had lasted so long, killed ones included, d those of them that **succeeded** then. A
+# run that is killed leaves n and never counts in d.
 
 
 # %%
@@ -123,12 +125,17 @@ for slots, colour in ((1, RED), (4, BLUE), (12, GREEN)):
         label=f"{slots} slot{'s' * (slots > 1)}",
     )
 ax.set(xlabel="utilisation of the pool, %", ylabel="mean wait, service times", ylim=(0, 6))
-ax.set_title("Up to three quarters full nobody waits; beyond, everybody does")
+waits = {slots: mmc_wait(0.75 * slots, 1.0, slots) for slots in (1, 4, 12)}
+ax.set_title(
+    f"Three quarters full: {waits[1]:.1f} service times of waiting with one slot, {waits[4]:.1f} with 4, {waits[12]:.2f} with 12"
+)
 ax.legend()
 show(figure, "The hockey stick: waiting time against utilisation for one, four and twelve slots")
 
+# Of each night the window from midnight to the start of its last run: at both ends nobody waits.
 night = RUNS[RUNS.started_at.dt.hour < 12]
-span_h = 42 * 9
+last_start = night.groupby(night.started_at.dt.normalize()).started_at.max()
+span_h = (last_start - last_start.index).dt.total_seconds().sum() / 3600
 waiting = night.groupby("pool").apply(
     lambda r: pd.Series({"arrivals an hour": len(r) / span_h, "mean wait, h": r.waited_min.mean() / 60}),
     include_groups=False,
@@ -137,8 +144,9 @@ waiting["waiting on average (Little's law)"] = waiting["arrivals an hour"] * wai
 waiting.round(2)
 
 # %% [markdown]
-# **Little's law** (arrivals an hour times hours waited = how many wait) needs no assumption at all, and is a check on any
-# dashboard. The memory pool has a crowd in front of it all night, the general pool has none. So, more slots?
+# **Little's law**: arrivals an hour times hours waited = how many wait on average. It assumes nothing about what arrives when; it
+# asks for means over a long time, or for a window in which nobody waits at the beginning and at the end, as here. That makes it a
+# check on any dashboard. The crowd stands in front of the memory pool. So, more slots there?
 #
 # ## What company costs
 #
@@ -157,11 +165,15 @@ figure, ax = plt.subplots(figsize=(7.2, 2.8))
 ax.plot(curve.index, curve["median"], "o-", color=ORANGE)
 ax.axhline(1, color=GREY, lw=0.8)
 ax.set(xlabel="runs under way at the start, itself included", ylabel="times as long as alone", ylim=(0, None))
-ax.set_title(f"Alone 1, in company of {curve.index[-1]} {curve['median'].iloc[-1]:.1f} times as long")
-show(figure, "Slow-down against the number of runs under way: flat up to five, then rising steeply")
+knee = curve.index[curve["median"] <= 1.15].max()
+ax.set_title(
+    f"Up to {knee} under way hardly anybody notices; with {curve.index[-1]} it is {curve['median'].iloc[-1]:.1f} times as long"
+)
+show(figure, f"Slow-down against the number of runs under way: flat up to {knee}, then rising steeply")
 
 # %% [markdown]
-# Up to five nobody notices; then disks and cores are shared, and everybody pays. A pool limit protects the others.
+# Before the knee company costs next to nothing. Beyond it disks and cores are shared, and everybody pays. A pool limit protects
+# the others.
 #
 # ## Predict
 #
@@ -173,8 +185,8 @@ show(figure, "Slow-down against the number of runs under way: flat up to five, t
 #
 # <details><summary>Answer</summary>
 #
-# The second ends the night earliest without losing a run. The general jobs need no twelve slots to be done by morning, and with
-# twelve of them beside it each join takes twice as long. The first and the third want more memory than there is: runs die, and a
+# The second ends the night earliest without losing a run. The general jobs need no twelve slots to be done by morning, and
+# twelve of them slow down each join beside them. The first and the third want more memory than there is: runs die, and a
 # night that ends early because its jobs have died is no success. The runs below show it.
 # </details>
 
@@ -201,6 +213,9 @@ nights = judge_parameters(
         for name, (g, m) in CHOICES.items()
     },
 )
+whole = {name: np.mean(n["ends_h"]) for name, n in nights.items() if not n["out_of_memory"]}
+assert "3 and 4" in whole and whole["3 and 4"] < min(whole.get("today: 12 and 4", 99), whole["3 and 3"])
+assert nights["12 and 8"]["out_of_memory"] and nights["8 and 8"]["out_of_memory"]
 pd.DataFrame(
     {
         name: {
@@ -219,10 +234,12 @@ pd.DataFrame(
 #
 # ## The rule, and where it ends
 #
-# 1. **A time-out is for what hangs.** Per task, from quantiles that know about the killed, a factor above what a healthy run
-#    takes next season, without the time in the queue. A missing heartbeat tells sooner than any time-out.
+# 1. **A time-out is for what hangs.** Per task, far enough above what a healthy run takes next season, without the time in the
+#    queue, and in the company that it will have then, not the one that it had. How far is far enough depends on how much its
+#    rows vary: one multiple for all is too short here and too long there. A missing heartbeat tells sooner than any time-out.
 # 2. **A pool size** comes from the scarcest thing: memory first, then the knee of the slow-down.
-# 3. **Priority**: the longest first in the pool that decides. It costs nothing and evens out the end.
+# 3. **Priority**: in the pool that decides, first what the morning waits for and what takes longest. It costs nothing and evens
+#    out the end.
 #
 # It ends where the mix changes: measure again each quarter, since the numbers hold for these rows on this machine. And quantiles
 # of forty runs say nothing about one run in a thousand.
