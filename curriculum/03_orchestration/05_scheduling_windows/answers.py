@@ -259,6 +259,12 @@ def schedule(jobs, capacity, current=None):
 # +         return False
 
 
+# %% [a] wrong starts_out_of_blackouts fails=promises_are_kept says="run in a blackout"
+# No start within a blackout; a long run that begins before it goes on into it.
+# -             b["domain"] in (None, job["domain"]) and start < b["to_minute"] and end > b["from_minute"]
+# +             b["domain"] in (None, job["domain"]) and b["from_minute"] <= start < b["to_minute"]
+
+
 # %% [a] wrong night_is_long fails=promises_are_kept says="end after their deadline"
 # Deadlines are left to others: whatever is done by the end of the night is fine.
 # -     last = {i: min(by_id[i]["due_minute"], len(size)) - held[i] for i in order}

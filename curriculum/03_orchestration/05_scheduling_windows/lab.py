@@ -42,6 +42,7 @@ print("blackouts:", read_night(lab.con, month_end=True)[1]["blackouts"])
 # %% [markdown]
 # | of a job | means |
 # | --- | --- |
+# | `job_id`, `team_id`, `domain` | the job, its owner, and the domain whose blackouts concern it |
 # | `slots` | so many slots of the cluster it holds while it runs |
 # | `ready_minute` | the data of the day is complete; who starts before that works on half a day |
 # | `due_minute` | it must have ended by then |
@@ -70,14 +71,14 @@ print("blackouts:", read_night(lab.con, month_end=True)[1]["blackouts"])
 # 1. starts after `latest` (its upstreams ended too late for its window),
 # 2. has an `earliest` before its `ready_minute`,
 # 3. ends after its `due_minute`, or
-# 4. runs in a blackout of its domain.
+# 4. runs in a blackout of its domain, be it for its last minute.
 #
 # **`current`** is the plan in force, a list of rows such as you return, or `None`. It keeps all promises, its claims fit into
 # the cluster and follow each other: `earliest` of a job is never before `latest + minutes` of an upstream, and `minutes` is never
 # less than the longest run seen. It may have rows of jobs that went since. Teams have built upon it: when `jobs` has changed
-# (a job came, went, takes longer), no window moves unless it must. Those may move that belong to the team whose jobs changed,
-# or that wait, directly or through others, for a job that changed. All others keep `earliest` and `latest`; and if nothing has
-# changed, everybody does.
+# (a job came, went, or its longest run is now more than its row's `minutes`), no window moves unless it must. Those may move
+# that belong to the team whose jobs changed, or that wait, directly or through others, for a job that changed. All others keep
+# `earliest` and `latest`; and if nothing has changed, everybody does.
 #
 # **Judged** (6 points), on an ordinary night, one at a month's end and one of another cluster, each drawn 20 times:
 #
@@ -196,7 +197,7 @@ lab.check("a")
 # * `zone`: an IANA name such as `"Europe/Berlin"`.
 #
 # It returns a list of dicts with `job_id` and `starts_at`, a `datetime` in UTC, aware or naive, in any order. **One run for
-# each day that is due**, at the first instant of that day at which the zone's clock shows the local time *or later*:
+# each day that is due**, at the first instant at which the zone's calendar and clock show that day and time *or later*:
 #
 # * a time that the change of the clock skips runs at the first instant after the gap (02:30 in Berlin, when 02:00 becomes
 #   03:00: at 03:00);
