@@ -118,15 +118,15 @@ def parameters(con):
 
 
 # %% [b] right by_class
-# No statistics by task: exports vary, so they get ten times what they take alone; all others share what the sum leaves.
+# No statistics by task: exports vary, so they get twelve times what they take alone; all others share what the sum leaves.
 # -     tails = {task: alone_min * math.exp(2 * spread) for task, alone_min, spread in usual}
 # -     factor = 4.5 * sum(alone_min for _, alone_min, _ in usual) / sum(tails.values())
 # -     timeouts = [{"task_id": task, "timeout_minutes": min(1440, factor * tail)} for task, tail in tails.items()]
 # +     whole = sum(alone_min for _, alone_min, _ in usual)
 # +     exports = sum(alone_min for task, alone_min, _ in usual if task.endswith(".export"))
-# +     others = (4.6 * whole - 10 * exports) / (whole - exports)
+# +     others = (4.6 * whole - 12 * exports) / (whole - exports)
 # +     timeouts = [
-# +         {"task_id": task, "timeout_minutes": alone_min * (10 if task.endswith(".export") else others)}
+# +         {"task_id": task, "timeout_minutes": alone_min * (12 if task.endswith(".export") else others)}
 # +         for task, alone_min, _ in usual
 # +     ]
 

@@ -65,7 +65,7 @@ NIGHTS = 84
 FALSE_SHARE = 0.005
 BOUND = 4.75
 LATER = 0.10
-TRAINED_LATER = 0.20
+TRAINED_LATER = 0.15
 OTHER_TIMEOUTS = "yours, with the reference's time-outs"
 SIGNIFICANCE = 1e-4
 QUIET_S = 120.0
@@ -368,6 +368,7 @@ def _weeks(lab: Lab) -> dict[str, dict[str, Any]]:
         policies[OTHER_TIMEOUTS] = mine | {"timeout_minutes": best["timeout_minutes"]}
         return lab.judge("workshop.sim.node:judge_parameters", _tasks(lab), seed, policies, NIGHTS)
 
+    _policy(lab)  # what cannot be read is told once, so it must not be kept under another name
     return lab.once("weeks", make)
 
 

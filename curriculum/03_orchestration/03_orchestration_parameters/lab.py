@@ -200,7 +200,7 @@ lab.check("a")
 #   take alone in the season (0.5). Some need more than that, others can do with less;
 # * no run ends out of memory (1);
 # * after midnight the last run of a night ends, on average, at most 10% later than under the reference, which knows these tables
-#   and no more (1), and the last training, which the prices of the morning wait for, at most 20% later (0.5). Both count only
+#   and no more (1), and the last training, which the prices of the morning wait for, at most 15% later (0.5). Both count only
 #   if nothing is killed or out of memory beyond the promises above: a night that is over early because its jobs have died is
 #   none.
 
