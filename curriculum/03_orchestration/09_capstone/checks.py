@@ -12,6 +12,7 @@ weeks, with the references of all parts, against the order that asks again after
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
@@ -353,20 +354,22 @@ def _seeds(lab: Lab, name: str, n: int) -> list[str]:
     return [str(s) for s in lab.rng(name).integers(2**62, size=n)]
 
 
-def _run(
-    lab: Lab, states: Mapping[str, Mapping[str, Any]], n: int, name: str = "months"
-) -> dict[str, list[dict[str, Any]]]:
-    return lab.judge("workshop.sim.whole:run_months", _tables(lab), _seeds(lab, name, n), dict(states))
+def _run(lab: Lab, state: Mapping[str, Any], n: int) -> list[dict[str, Any]]:
+    """The first n of the twenty months under a state. The same state on the same world gives the same, so it is kept."""
+    of = hashlib.sha256(repr(sorted(state.items())).encode()).hexdigest()
+    seeds = _seeds(lab, "months", MONTHS)[:n]
+    return lab.kept(
+        f"{n} months of {of}",
+        lambda: lab.judge("workshop.sim.whole:run_months", _tables(lab), seeds, {"of": dict(state)})["of"],
+    )
 
 
 def _months(lab: Lab) -> dict[str, list[dict[str, Any]]]:
     """Twenty months under today's parts, the learner's, and the references."""
 
     def make() -> dict[str, list[dict[str, Any]]]:
-        given = lab.kept("months", lambda: _run(lab, {"today": _today(lab), "reference": _references(lab)}, MONTHS))
-        parts = _parts(lab)
-        mine = given["reference"] if all(_chosen(lab).values()) else _run(lab, {"yours": parts}, MONTHS)["yours"]
-        return {"today": given["today"], "yours": mine, "reference": given["reference"]}
+        states = {"today": _today(lab), "yours": _parts(lab), "reference": _references(lab)}
+        return {who: _run(lab, state, MONTHS) for who, state in states.items()}
 
     return lab.once("months", make)
 
@@ -453,9 +456,8 @@ def own_parts_pay(lab: Lab) -> None:
         "borrowed, nobody on your team can change when the next quarter is another one.",
         misconception="all_borrowed",
     )
-    states = {"today": today} | {p.key: today | {p.key: parts[p.key]} for p in own}
-    got = _run(lab, states, TRIAL_MONTHS)
-    saved = {p.key: _usd(got["today"]) - _usd(got[p.key]) for p in own}
+    before = _usd(_run(lab, today, TRIAL_MONTHS))
+    saved = {p.key: before - _usd(_run(lab, today | {p.key: parts[p.key]}, TRIAL_MONTHS)) for p in own}
     useless = [p for p in own if saved[p.key] <= 0]
     expect(
         not useless,
