@@ -15,7 +15,7 @@ import json
 import os
 import re
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from functools import cache
@@ -135,15 +135,16 @@ def notebook_cell(path: Path, letter: str) -> str:
     raise UsageError(f"{path} has no cell of task {letter} any more: copy it by hand.")
 
 
-def execute(nb: NotebookNode, folder: Path) -> NotebookNode:
-    """The notebook with the outputs of a clean run. Raises nbclient's CellExecutionError when a cell fails."""
+def execute(nb: NotebookNode, folder: Path, env: Mapping[str, str] | None = None) -> NotebookNode:
+    """The notebook with the outputs of a clean run, with some variables of the environment set. Raises nbclient's
+    CellExecutionError when a cell fails."""
     from jupyter_client.manager import AsyncKernelManager
     from nbclient import NotebookClient
 
     with tempfile.TemporaryDirectory(prefix="kb-") as sockets:
         manager = AsyncKernelManager(kernel_name="python3", transport="ipc", ip=f"{sockets}/zmq")
         client = NotebookClient(nb, km=manager, timeout=CELL_TIMEOUT_S, record_timing=False)
-        client.execute(cwd=str(folder), cleanup_kc=True)
+        client.execute(cwd=str(folder), cleanup_kc=True, env=os.environ | (env or {}))
     nb.metadata["language_info"] = {"name": "python"}
     for cell in nb.cells:
         if cell.cell_type != "code":
@@ -255,7 +256,8 @@ def build(
     if not wanted:
         start = REPOSITORY / START
         if force or _differs(compose_start(), start, executed=True):
-            write(execute(compose_start(), REPOSITORY), start)
+            with tempfile.TemporaryDirectory() as nobody:  # whose map is empty
+                write(execute(compose_start(), REPOSITORY, {"KESTREL_HOME": nobody}), start)
             say(START)
         for path, text in generated_texts().items():
             if not path.exists() or path.read_text(encoding="utf-8") != text:
