@@ -215,7 +215,9 @@ def _state_file() -> Path:
 def _inputs(job: Job) -> str:
     """A digest of all that an executed notebook depends on."""
     item = next(t for t in syllabus().topics if t.id == job.topic_id)
-    return digest_of((REPOSITORY / "workshop", REPOSITORY / "datasets", item.source, REPOSITORY / "requirements.txt"))
+    return digest_of(
+        (REPOSITORY / "workshop", REPOSITORY / "datasets", *item.rests_on, REPOSITORY / "requirements.txt")
+    )
 
 
 def build(

@@ -65,6 +65,13 @@ class Topic:
         return self.number > TOPICS_IN_MODULE
 
     @property
+    def rests_on(self) -> tuple[Path, ...]:
+        """Folders whose labs and checks decide a result of it: its own and, for a capstone, those of its module's topics."""
+        if not self.is_capstone:
+            return (self.source,)
+        return tuple(sorted(p.parent for p in self.source.parent.glob("*/lab.py")))
+
+    @property
     def exists(self) -> bool:
         """Whether it has been written yet."""
         return (self.source / "lab.py").exists()
