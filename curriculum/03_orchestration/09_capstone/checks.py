@@ -72,7 +72,7 @@ MISCONCEPTIONS = {
 MONTHS = 20
 TRIAL_MONTHS = 4
 COST_SHARE = 0.05
-SIGNAL_SLACK = 1.02
+SIGNAL_SLACK = 1.05
 OWN_PARTS = 4
 QUESTIONS = 60
 ORDER_SHARE = 0.3
@@ -445,7 +445,7 @@ def signals_hold(lab: Lab) -> None:
         )
 
 
-@check("a", "four parts or more are your own, and each saves money where nothing else has changed", points=1)
+@check("a", "four parts or more are your own, and none makes today's month dearer", points=1)
 def own_parts_pay(lab: Lab) -> None:
     """Each of the learner's own parts alone, in today's platform."""
     chosen, parts, today = _chosen(lab), _parts(lab), _today(lab)
@@ -458,11 +458,11 @@ def own_parts_pay(lab: Lab) -> None:
     )
     before = _usd(_run(lab, today, TRIAL_MONTHS))
     saved = {p.key: before - _usd(_run(lab, today | {p.key: parts[p.key]}, TRIAL_MONTHS)) for p in own}
-    useless = [p for p in own if saved[p.key] <= 0]
+    dearer = [p for p in own if saved[p.key] < -1.0]  # a part about what did not happen in these months saves nothing
     expect(
-        not useless,
-        f"With nothing else changed, your {useless[0].name if useless else ''} makes a month "
-        f"{-saved[useless[0].key] if useless else 0:,.0f} USD dearer than it is today.",
+        not dearer,
+        f"With nothing else changed, your {dearer[0].name if dearer else ''} makes a month "
+        f"{-saved[dearer[0].key] if dearer else 0:,.0f} USD dearer than it is today.",
         evidence=Evidence(
             "saved a month by each of your own parts alone",
             Table.of(["part", "USD a month"], [(p.name, round(saved[p.key])) for p in own]),

@@ -64,8 +64,8 @@ lab = open_lab("3.9", world=WORLD, scale=SCALE)
 # safely, all handoffs as they are, all versions revoked after 30 days.
 #
 # **Judged** (4 points), on twenty months, the same for everybody: what a month costs is at most 5% of the way from the
-# references to today (2). None of the four signals (below) is more than 2% worse than today, on the mean of all days (1). At
-# least four parts are your own, and each of these, alone in today's platform, saves money (1).
+# references to today (2). None of the four signals (below) is more than 5% worse than today, on the mean of all days (1). At
+# least four parts are your own, and none of these, alone in today's platform, makes a month dearer (1).
 
 
 # %% tags=["task-a"]
