@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from workshop import codec
-from workshop.checks import CheckFailed, as_table, check, expect, expect_same_rows, run_check
+from workshop.checks import CheckFailed, Evidence, as_table, check, expect, expect_same_rows, run_check
 from workshop.table import Table
 
 WANT = Table.of(
@@ -99,6 +99,37 @@ def test_a_defect_of_a_check_is_no_fault_of_the_learner() -> None:
 
     result = run_check(failing.kestrel_check, None)
     assert (result.outcome, result.ask, result.misconception, result.grader_fault) == ("failed", "why?", "m", False)
+
+
+def test_evidence_is_made_only_for_a_check_that_fails() -> None:
+    made = []
+
+    def picture() -> Evidence:
+        made.append(1)
+        return Evidence("seen", text="what happened")
+
+    expect(True, "fine", evidence=picture)
+    assert not made
+    with pytest.raises(CheckFailed) as failure:
+        expect(False, "no", evidence=picture)
+    assert [e.title for e in failure.value.evidence] == ["seen"]
+    assert len(made) == 1
+
+
+def test_a_check_that_passes_may_say_what_it_measured() -> None:
+    @check("a", "t", points=1)
+    def measured(lab: object) -> str:
+        return "12 calls, none refused."
+
+    @check("a", "t", points=1)
+    def silent(lab: object) -> None:
+        pass
+
+    results = [run_check(c.kestrel_check, None) for c in (measured, silent)]
+    assert [(r.outcome, r.points, r.message) for r in results] == [
+        ("passed", 1, "12 calls, none refused."),
+        ("passed", 1, ""),
+    ]
 
 
 # -- values that cross ---------------------------------------------------------------------------------------------------

@@ -7,7 +7,8 @@ A check states what is true (trusted side), asks the learner's work for data, an
         got = lab.call("load", ...)
         expect_same_rows(got, want, "orders after the correction", key=["order_id"])
 
-``lab`` is a workshop.trusted.Lab. A check passes by returning, and fails by an expectation that does not hold.
+``lab`` is a workshop.trusted.Lab. A check passes by returning (a sentence with what it measured, or nothing), and fails by an
+expectation that does not hold.
 """
 
 from __future__ import annotations
@@ -84,13 +85,14 @@ class NotAttempted(CheckFailed):
 
 @dataclass(frozen=True)
 class Check:
-    """One check of a task: ``points`` if it passes. ``weaker`` marks evidence that only the kernel could see."""
+    """One check of a task: ``points`` if it passes. ``weaker`` marks evidence that only the kernel could see. ``run`` may
+    return a sentence that says what was measured: a learner whose work passes reads it."""
 
     task: str
     name: str
     title: str
     points: float
-    run: Callable[[Lab], None]
+    run: Callable[[Lab], str | None]
     weaker: bool = False
 
 
@@ -114,10 +116,10 @@ class CheckResult:
 
 def check(
     task: str, title: str, *, points: float, weaker: bool = False
-) -> Callable[[Callable[[Lab], None]], Callable[[Lab], None]]:
+) -> Callable[[Callable[[Lab], str | None]], Callable[[Lab], str | None]]:
     """Marks a function of checks.py as a check of ``task``. ``title`` says what holds when it passes."""
 
-    def mark(function: Callable[[Lab], None]) -> Callable[[Lab], None]:
+    def mark(function: Callable[[Lab], str | None]) -> Callable[[Lab], str | None]:
         function.kestrel_check = Check(task, function.__name__, title, points, function, weaker)  # type: ignore[attr-defined]
         return function
 
@@ -128,13 +130,15 @@ def expect(
     condition: object,
     message: str,
     *,
-    evidence: Evidence | Sequence[Evidence] = (),
+    evidence: Evidence | Sequence[Evidence] | Callable[[], Evidence | Sequence[Evidence]] = (),
     ask: str | None = None,
     misconception: str | None = None,
 ) -> None:
-    """Fails the check with ``message`` unless ``condition`` is true."""
+    """Fails the check with ``message`` unless ``condition`` is true. Evidence that takes time to make (a picture, a run of the
+    judge's) is given as a function without arguments: it is called only when the check fails."""
     if not condition:
-        raise CheckFailed(message, evidence=evidence, ask=ask, misconception=misconception)
+        shown = evidence() if callable(evidence) else evidence
+        raise CheckFailed(message, evidence=shown, ask=ask, misconception=misconception)
 
 
 def as_table(value: Any, what: str, columns: Sequence[str]) -> Table:
@@ -352,7 +356,7 @@ def run_check(item: Check, lab: Lab) -> CheckResult:
     """Runs one check. An exception of the check's own code is no fault of the learner: it is marked ``grader_fault``."""
     base = dict(task=item.task, check=item.name, title=item.title, max_points=item.points, weaker=item.weaker)
     try:
-        item.run(lab)
+        said = item.run(lab)
     except CheckFailed as failure:
         return CheckResult(
             **base,
@@ -372,7 +376,7 @@ def run_check(item: Check, lab: Lab) -> CheckResult:
             evidence=(Evidence("where", text=_where(error)),),
             grader_fault=True,
         )
-    return CheckResult(**base, points=item.points, outcome=PASSED)
+    return CheckResult(**base, points=item.points, outcome=PASSED, message=said or "")
 
 
 def run_checks(items: Sequence[Check], lab: Lab) -> list[CheckResult]:
