@@ -52,15 +52,15 @@ def estate(**changes):
 
 def test_the_same_request_gives_the_same_version():
     vault = Platform(estate().ask).vault
-    assert vault.issue("SA1", "q3") == vault.issue("SA1", "q3") == 3
-    assert vault.issue("SA1", "q4") == 4
+    assert vault.issue("SA1", "q3") == vault.issue("SA1", "q3") == {"version": 3, "secret": vault.secret("SA1", 3)}
+    assert vault.issue("SA1", "q4")["version"] == 4
     assert [v["revoked_at_s"] is None for v in vault.versions("SA1")] == [False, True, True, True]
 
 
 def test_a_version_works_after_a_while_and_is_refused_once_revoked():
     one = estate()
     vault = Platform(one.ask).vault
-    new = vault.issue("SA1", "q3")
+    new = vault.issue("SA1", "q3")["version"]
     assert not vault.works("SA1", new)
     one.advance(6 * HOUR_S)
     assert vault.works("SA1", new)
@@ -80,7 +80,7 @@ def test_a_version_works_after_a_while_and_is_refused_once_revoked():
 def test_owners_move_laggards_and_say_who_is_retired():
     one = estate()
     platform = Platform(one.ask)
-    new = platform.vault.issue("SA1", "q3")
+    new = platform.vault.issue("SA1", "q3")["version"]
     one.advance(DAY_S)
     platform.vault.deliver("SA1", new)
     for caller in ("P2/1", "P4/1"):
@@ -101,7 +101,7 @@ def test_a_crash_comes_before_or_after_the_effect_and_the_machine_stays_down(sid
     with pytest.raises(Crash):
         platform.vault.versions("SA1")
     one.restart()
-    assert platform.vault.issue("SA1", "q3") == 3
+    assert platform.vault.issue("SA1", "q3")["version"] == 3
 
 
 def test_an_order_cut_short_is_given_again():
@@ -126,15 +126,27 @@ def test_an_order_cut_short_is_given_again():
     assert seen == [("SA1", "q3", HOUR_S), ("SA1", "q3", HOUR_S + 300), 4 * HOUR_S]
 
 
+def test_a_caller_that_finds_the_server_busy_is_accepted_until_its_version_is_revoked():
+    caller = Caller("P1/1", "SA1", every_s=6 * HOUR_S, read_every_s=None, busy=True)
+    one = Estate("test", {"SA1": (2, 5 * HOUR_S)}, [caller])
+    one.advance(DAY_S)
+    assert {status for *_, status in one.calls("SA1")} == {503}
+    assert one.last_used("SA1", one.now()) == {"P1/1": 2}
+    Platform(one.ask).vault.revoke("SA1", 2)
+    one.advance(2 * DAY_S)
+    assert {r["version"] for r in one.lost_calls()} == {2}
+
+
 def test_what_is_printed_and_stored_is_heard():
     class Careless:
         def tick(self, now_s):
             print(platform.vault.secret("SA1", 2))
+            platform.store.put("issued", platform.vault.issue("SA1", "q3"))
 
     one = estate(end_s=5 * HOUR_S)
     platform = Platform(one.ask)
     operate(Careless(), platform, one.ask)
-    assert [where for where, text in one.texts if one.canary in text] == ["what it printed or logged"]
+    assert [where for where, text in one.texts if one.canary in text] == ["the store", "what it printed or logged"]
 
 
 def test_signatures():

@@ -71,9 +71,11 @@ class _Part:
 class Vault(_Part):
     """Issues, delivers and revokes versions of accounts' credentials."""
 
-    def issue(self, account_id: str, request_id: str) -> int:
-        """Makes a version, valid beside the others, and returns its number. The same request_id gives the same version."""
-        return self._platform.ask("vault.issue", account_id, request_id)
+    def issue(self, account_id: str, request_id: str) -> dict[str, Any]:
+        """Makes a version, valid beside the others. Returns its version (the number) and its secret, as vaults do. The same
+        request_id gives the same version."""
+        number, secret = self._platform.ask("vault.issue", account_id, request_id)
+        return {"version": number, "secret": secret}
 
     def versions(self, account_id: str) -> list[dict[str, Any]]:
         """All versions, oldest first: version, issued_at_s, delivered_at_s and revoked_at_s (None: not yet)."""
@@ -187,6 +189,7 @@ class Caller:
 
     It reads what is delivered at first_read_s and every read_every_s (None: it has it in memory and never reads, until its
     owner moves it). The owner reacts answers_after_s after being asked. stuck_on: a version that it will never let go of.
+    busy: it calls when the API is busy, so that each of its calls that is accepted has status 503.
     """
 
     caller_id: str
@@ -198,6 +201,7 @@ class Caller:
     answers_after_s: float = DAY_S
     last_s: float = float("inf")
     stuck_on: int | None = None
+    busy: bool = False
 
 
 @dataclass
@@ -305,7 +309,7 @@ class Estate:
         version = self.versions[caller.account_id][number - 1]
         ok = version.works_at_s <= at_s and (version.revoked_at_s is None or version.revoked_at_s > at_s)
         # One call in a hundred finds the server busy, whoever calls: the credential was accepted all the same.
-        busy = hashlib.sha256(f"{caller.caller_id}/{at_s:.0f}".encode()).digest()[0] < 3
+        busy = caller.busy or hashlib.sha256(f"{caller.caller_id}/{at_s:.0f}".encode()).digest()[0] < 3
         status = 401 if not ok else 503 if busy else 200
         self._log[caller.account_id].append((float(at_s), caller.caller_id, number, status))
 
@@ -408,7 +412,7 @@ class Estate:
     def _version(self, account_id: Any, number: Any) -> Version:
         known = self._account(account_id)
         if isinstance(number, bool) or not isinstance(number, int) or not 1 <= number <= len(known):
-            raise ValueError(f"{account_id} has no such version; it has 1 to {len(known)}")
+            raise ValueError(f"{account_id} has no such version: a version is a number, from 1 to {len(known)}")
         return known[number - 1]
 
     def _account(self, account_id: Any) -> list[Version]:
@@ -416,14 +420,13 @@ class Estate:
             raise ValueError("this platform has no such account: was it kept from another platform?")
         return self.versions[account_id]
 
-    def _issue(self, account_id: Any, request_id: Any) -> int:
+    def _issue(self, account_id: Any, request_id: Any) -> list[Any]:
         known = self._account(account_id)
-        for version in known:
-            if version.request_id == str(request_id):
-                return version.number
-        now = self.now()
-        known.append(Version(len(known) + 1, str(request_id), now, now + self.works_after_s[account_id]))
-        return len(known)
+        number = next((v.number for v in known if v.request_id == str(request_id)), None)
+        if number is None:
+            now, number = self.now(), len(known) + 1
+            known.append(Version(number, str(request_id), now, now + self.works_after_s[account_id]))
+        return [number, self._secret(account_id, number)]
 
     def _rows(self, account_id: Any) -> list[list[Any]]:
         return [[v.number, v.issued_at_s, v.delivered_at_s, v.revoked_at_s] for v in self._account(account_id)]

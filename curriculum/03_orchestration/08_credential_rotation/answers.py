@@ -56,7 +56,7 @@ class Rotator:
         if item is None:
             return
         if item["state"] == "issue":
-            item["new"] = self.p.vault.issue(account_id, account_id + " " + item["cause"])
+            item["new"] = self.p.vault.issue(account_id, account_id + " " + item["cause"])["version"]
             item["state"] = "deliver"
             self.p.store.put("work", work)
         if item["state"] == "deliver":
@@ -201,6 +201,8 @@ class Rotator:
                 return
             self.vault.deliver(account_id, new)
         old = [v for v in valid if v != new]
+        if not old:
+            return  # nothing to do: the log need not be read
         gone = self.desk.retired(account_id)
         behind = [c for c, v in self.last(account_id).items() if v in old and c not in gone]
         if not behind:
@@ -212,6 +214,35 @@ class Rotator:
                 if c not in asked:
                     self.desk.escalate(account_id, c)
                     self.store.put(f"asked {account_id} {new}", [*asked, c])
+
+
+# %% [a] right told_before_revoked of=what_is_valid
+# No note of who is to be told: they are told first, so a rerun that finds the version revoked has nothing left to do.
+# -         key = f"leak {account_id} {version}"
+# -         case = self.store.get(key)
+# -         if case is None:
+# -             valid = self.valid(account_id)
+# -             if version not in valid:
+# -                 return
+# -             case = [version == max(valid), [c for c, v in self.last(account_id).items() if v == version]]
+# -             self.store.put(key, case)
+# -         self.note(account_id)
+# -         if case[0]:
+# -             self.vault.issue(account_id, f"leak {account_id} {version}")
+# -         self.vault.revoke(account_id, version)
+# -         for caller in case[1]:
+# -             self.desk.tell(account_id, caller, "leaked: read the new version")
+# +         valid = self.valid(account_id)
+# +         if version not in valid:
+# +             return
+# +         self.note(account_id)
+# +         if version == max(valid):
+# +             issued = self.vault.issue(account_id, f"leak {account_id} {version}")
+# +             print(account_id, "has version", issued["version"])
+# +         for caller, used in self.last(account_id).items():
+# +             if used == version:
+# +                 self.desk.tell(account_id, caller, f"version {version} has leaked: read the new one")
+# +         self.vault.revoke(account_id, version)
 
 
 # %% [a] wrong revoked_at_the_bound of=what_is_valid fails=rotations_lose_no_call says="still called with it"
@@ -227,23 +258,6 @@ class Rotator:
 # -                 if c not in asked:
 # -                     self.desk.escalate(account_id, c)
 # -                     self.store.put(f"asked {account_id} {new}", [*asked, c])
-
-
-# %% [a] wrong revoked_when_delivered of=what_is_valid fails=rotations_lose_no_call says="still called with it"
-# What is delivered is in use: the old version goes at once.
-# -         gone = self.desk.retired(account_id)
-# -         behind = [c for c, v in self.last(account_id).items() if v in old and c not in gone]
-# -         if not behind:
-# -             for v in old:
-# -                 self.vault.revoke(account_id, v)
-# -         elif now_s >= valid[new]["issued_at_s"] + self.overlap_s:
-# -             for c in behind:
-# -                 asked = self.store.get(f"asked {account_id} {new}", [])
-# -                 if c not in asked:
-# -                     self.desk.escalate(account_id, c)
-# -                     self.store.put(f"asked {account_id} {new}", [*asked, c])
-# +         for v in old:
-# +             self.vault.revoke(account_id, v)
 
 
 # %% [a] wrong one_caller_is_proof of=what_is_valid fails=rotations_lose_no_call says="still called with it"
@@ -278,6 +292,12 @@ class Rotator:
 # Delivers in the moment of issuing.
 # -             if not self.vault.works(account_id, new):
 # -                 return
+
+
+# %% [a] wrong only_200_counts of=what_is_valid fails=rotations_lose_no_call says="busy, but accepted"
+# Takes 503 for a refusal: a caller that always finds the API busy seems to need no version.
+# -         return {c["caller_id"]: c["version"] for c in self.log.calls(account_id) if c["status"] != 401}
+# +         return {c["caller_id"]: c["version"] for c in self.log.calls(account_id) if c["status"] == 200}
 
 
 # %% [a] wrong overlap_for_ever of=what_is_valid fails=overlap_ends says="never revoked"
@@ -366,10 +386,12 @@ class Rotator:
 # +             self.work(account_id, now_s)
 
 
-# %% [a] wrong everybody_is_told of=what_is_valid fails=leaks_are_cut_off says="though not affected"
-# Tells all callers of the account, to be on the safe side.
+# %% [a] wrong only_200_is_affected of=what_is_valid fails=leaks_are_cut_off says="had not been told"
+# Tells those whose latest call went well: who found the API busy is refused from now on, and not told.
 # -             case = [version == max(valid), [c for c, v in self.last(account_id).items() if v == version]]
-# +             case = [version == max(valid), list(self.last(account_id))]
+# +             well = [c for c in self.log.calls(account_id) if c["status"] == 200]
+# +             last = {c["caller_id"]: c["version"] for c in well}
+# +             case = [version == max(valid), [c for c, v in last.items() if v == version]]
 
 
 # %% [a] wrong callers_ever_seen of=what_is_valid fails=leaks_are_cut_off says="though not affected"
@@ -423,15 +445,6 @@ class Rotator:
 
 # -             self.vault.issue(account_id, f"leak {account_id} {version}")
 # +             self.vault.issue(account_id, str(uuid.uuid4()))
-
-
-# %% [a] wrong request_named_by_time of=what_is_valid fails=crashes_are_survived says="versions were issued"
-# The time in the request id: another one after the restart.
-# -         self.vault.issue(account_id, rotation_id)
-# +         self.vault.issue(account_id, f"{rotation_id} {now_s}")
-
-# -             self.vault.issue(account_id, f"leak {account_id} {version}")
-# +             self.vault.issue(account_id, f"leak {version} {now_s}")
 
 
 # %% [a] wrong kept_in_the_object of=what_is_valid fails=crashes_are_survived says="never"
@@ -519,12 +532,22 @@ class Rotator:
 # +         logging.getLogger("rotator").debug("delivering %s", {"version": new, "key": self.vault.secret(account_id, new)})
 
 
-# %% [a] wrong secret_in_the_store of=what_is_valid fails=secrets_stay_in_the_vault says="in the store"
-# Keeps the secret beside the state, so that it is at hand after a crash.
-# -         self.vault.issue(account_id, rotation_id)
-# +         self.vault.issue(account_id, rotation_id)
-# +         new = max(self.valid(account_id))
-# +         self.store.put(f"state {account_id}", {"version": new, "secret": self.vault.secret(account_id, new)})
+# %% [a] wrong answer_kept_whole of=explicit_states fails=secrets_stay_in_the_vault says="in the store"
+# Keeps what the vault has answered in the record of the work: the secret is in it.
+# -             item["new"] = self.p.vault.issue(account_id, account_id + " " + item["cause"])["version"]
+# +             item["new"] = self.p.vault.issue(account_id, account_id + " " + item["cause"])
+
+# -             if not self.p.vault.works(account_id, item["new"]):
+# +             if not self.p.vault.works(account_id, item["new"]["version"]):
+
+# -             self.p.vault.deliver(account_id, item["new"])
+# +             self.p.vault.deliver(account_id, item["new"]["version"])
+
+# -             old = [n for n, v in rows.items() if n != item["new"] and v["revoked_at_s"] is None]
+# +             old = [n for n, v in rows.items() if n != item["new"]["version"] and v["revoked_at_s"] is None]
+
+# -                 if now_s - rows[item["new"]]["issued_at_s"] >= self.overlap_s:
+# +                 if now_s - rows[item["new"]["version"]]["issued_at_s"] >= self.overlap_s:
 
 
 # %% [a] wrong secret_in_the_message of=what_is_valid fails=secrets_stay_in_the_vault says="a message to an owner"
@@ -711,33 +734,6 @@ def policy(con):
     """)
 
 
-# %% [b] wrong fortnight_for_all fails=policy_costs_little says="of the way from best"
-# Every two weeks for all: safe is safe.
-def policy(con):
-    return [
-        {
-            "class": c,
-            "rotate_every_days": every,
-            "overlap_days": overlap,
-            "at_bound": "escalate",
-            "leak_minutes": 5,
-            "tell": "affected",
-            "accounts": "one each",
-        }
-        for c, every, overlap in [("pipeline", 14, 7), ("service", 14, 7), ("partner", 14, 13)]
-    ]
-
-
-# %% [b] wrong one_month_for_all fails=policy_costs_little says="of the way from best"
-# Monthly for all classes.
-def policy(con):
-    return con.sql("""
-        select *, 'escalate' as at_bound, 5 as leak_minutes, 'affected' as tell, 'one each' as accounts
-        from (values ('pipeline', 30, 7), ('service', 30, 14), ('partner', 30, 21))
-          as t (class, rotate_every_days, overlap_days)
-    """)
-
-
 # %% [b] wrong everybody_escalated fails=policy_costs_little says="of the way from best"
 # A bound of half a day: who has not moved by then is asked.
 def policy(con):
@@ -763,20 +759,3 @@ def policy(con):
         from (values ('pipeline', 120, 5), ('service', 50, 13), ('partner', 14, 10))
           as t (class, rotate_every_days, overlap_days)
     """)
-
-
-# %% [b] wrong yearly fails=policy_costs_little says="of the way from best"
-# Once a year, with the audit.
-def policy(con):
-    return [
-        {
-            "class": c,
-            "rotate_every_days": every,
-            "overlap_days": overlap,
-            "at_bound": "escalate",
-            "leak_minutes": 5,
-            "tell": "affected",
-            "accounts": "one each",
-        }
-        for c, every, overlap in [("pipeline", 365, 5), ("service", 365, 13), ("partner", 365, 19)]
-    ]

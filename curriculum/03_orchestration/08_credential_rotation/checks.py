@@ -43,8 +43,8 @@ HINTS = {
         "works; if no caller needs an older one, revoke it; if the bound is reached, escalate who does. `rotate`, "
         "`leaked` and `tick` all end in it.",
         "Name each request after its cause (the rotation's id; the leaked version), so that asking twice gives one "
-        "version. Before you revoke a leaked version, put down in the store who is to be told: afterwards a rerun "
-        "finds it revoked and cannot tell whether you did it.",
+        "version. Once a leaked version is revoked, a rerun cannot tell whether you did it: put down in the store who is "
+        "to be told before you revoke, or tell them first.",
     ),
     "b": (
         "Three questions a class, each with a table: how often does a version leak (leaks and account-years)? How "
@@ -62,6 +62,8 @@ MISCONCEPTIONS = {
     "too_early": "A new version does not work everywhere at once. `vault.works` says when it may be delivered.",
     "overlap_for_ever": "A version that nobody needs is only good for whoever steals it. When the log shows that all have moved, "
     "revoke it.",
+    "busy_is_refused": "Status 503 says that the API was busy: the credential was accepted, and the caller used that "
+    "version. Only 401 is a refusal.",
     "stuck_counts": "A caller whose calls are refused anyway does not need the old version: status 401 is no use of it.",
     "retired_counts": "A retired caller never calls again, so the log alone will keep it on the old version. "
     "Its owner can say so: "
@@ -81,9 +83,8 @@ MISCONCEPTIONS = {
     "noted_too_soon": "What is noted as done before it is done is lost when the machine dies in between. Do it "
     "first (it does no harm "
     "twice), then note it.",
-    "secret_out": "A version number says all that a log line needs. The secret itself goes from the vault to "
-    "the caller and nowhere "
-    "else.",
+    "secret_out": "A version number says all that a log line or a note needs. The secret goes from the vault to the caller and "
+    "nowhere else: of what `issue` returns, keep `version`.",
     "cut_off": "To revoke at the bound moves the work to whoever is on duty when calls fail. Escalate.",
     "kept": "To keep the old version until the last laggard moves by itself means to keep it for ever.",
     "one_shared": "With one shared account nobody can say who still uses the old version, and a leak of it stops everybody.",
@@ -152,8 +153,8 @@ def _variant(caller: Caller, suffix: str, **changes: Any) -> Caller:
 
 
 def _quarter(lab: Lab) -> Ran:
-    """Six weeks with planned rotations of four accounts: an ordinary one (twice), one with a laggard, one with a retired and a
-    stuck caller, one with a caller that calls once a week."""
+    """Five weeks with planned rotations of four accounts: an ordinary one (twice), one with two laggards of which one is always
+    answered 503, one with a retired and a stuck caller (twice), one with a caller that calls once a week."""
 
     def make() -> Ran:
         rng = lab.rng("quarter")
@@ -165,6 +166,8 @@ def _quarter(lab: Lab) -> Ran:
         callers.append(_variant(quick, "-quick", every_s=3 * HOUR_S, read_every_s=HOUR_S, first_read_s=0.0))
         callers += _callers(rng, lazy, 2, (0.5, 3.0), (5, 10))
         callers.append(_variant(_callers(rng, lazy, 1, (1, 2), (6, 12))[0], "-lazy", read_every_s=None))
+        # A second laggard calls at the busiest minute of the day: accepted each time, and answered 503.
+        callers.append(_variant(_callers(rng, lazy, 1, (1, 2), (6, 12))[0], "-busy", read_every_s=None, busy=True))
         callers += _callers(rng, gone, 2, (0.5, 3.0), (5, 10))
         callers.append(
             _variant(_callers(rng, gone, 1, (1, 2), (6, 12))[0], "-gone", last_s=-DAY_S * float(rng.uniform(3, 12)))
@@ -258,7 +261,7 @@ def _expect_new_versions(ran: Ran) -> None:
 
 
 @check("a", "no call fails because of a planned rotation", points=1.5)
-def rotations_lose_no_call(lab: Lab) -> None:
+def rotations_lose_no_call(lab: Lab) -> str:
     """Six rotations of four accounts over five weeks. A refused call counts if its version was revoked in a planned rotation or
     did not work yet; stuck callers are refused anyway and do not count."""
     ran = _quarter(lab)
@@ -269,6 +272,7 @@ def rotations_lose_no_call(lab: Lab) -> None:
         first = lost[0]
         account, caller, number = first["account_id"], first["caller_id"], first["version"]
         version = estate.versions[account][number - 1]
+        busy = next(c.busy for c in estate.callers if (c.account_id, c.caller_id) == (account, caller))
         who = f"{len(lost)} call{'s' * (len(lost) != 1)} of {len({r['caller_id'] for r in lost})} caller(s) failed"
         if first["why"] == "not yet working":
             said = (
@@ -278,8 +282,9 @@ def rotations_lose_no_call(lab: Lab) -> None:
         else:
             said = (
                 f"{who}. You revoked version {number} of {account} on {_days(version.revoked_at_s)}; {caller} still "
-                f"called with it on {_days(first['at_s'])}, and had used no newer one by then. A pipeline that is "
-                "refused at night wakes its owner, for a change that nobody told them of."
+                f"called with it on {_days(first['at_s'])}, and had used no newer one by then. "
+                + ("Its calls before that have status 503: busy, but accepted. " if busy else "")
+                + "A pipeline that is refused at night wakes its owner, for a change that nobody told them of."
             )
         raise CheckFailed(
             said,
@@ -287,8 +292,13 @@ def rotations_lose_no_call(lab: Lab) -> None:
             ask="What did the log say of this caller when you revoked?"
             if first["why"] == "revoked"
             else "What does `vault.works` say?",
-            misconception="revoked_blind" if first["why"] == "revoked" else "too_early",
+            misconception="too_early" if first["why"] != "revoked" else "busy_is_refused" if busy else "revoked_blind",
         )
+    calls = sum(r[0] >= 0 for account in estate.versions for r in estate.calls(account))
+    return (
+        f"{calls:,} calls of {len(estate.callers)} callers in {estate.now() / DAY_S:.0f} days, {len(_rotations(ran))} planned "
+        "rotations: none was refused because of them."
+    )
 
 
 @dataclass(frozen=True)
@@ -320,13 +330,14 @@ def _needs(ran: Ran, rotation: Rotation, at_s: float) -> set[str]:
 
 
 @check("a", "the overlap ends on evidence, and what is in its way at the bound is escalated", points=1)
-def overlap_ends(lab: Lab) -> None:
+def overlap_ends(lab: Lab) -> str:
     """The same six rotations. Whoever needs the old version at the first two ticks after the bound is to be escalated at one of
     them; nobody else, and nobody earlier; the old version is to be gone 12 hours after nobody needs it."""
     ran = _quarter(lab)
     estate = ran.estate
     _expect_new_versions(ran)
-    for rotation in _rotations(ran):
+    rotations = _rotations(ran)
+    for rotation in rotations:
         account, version, old, bound_s = rotation.account, rotation.version, rotation.old, rotation.bound_s
         diary = _diary(estate, account)
         asked = [(t, c) for t, a, c in estate.escalated if a == account and version.issued_at_s <= t < rotation.until_s]
@@ -382,6 +393,14 @@ def overlap_ends(lab: Lab) -> None:
                 ask="Which callers did you still wait for?",
                 misconception="stuck_counts" if stuck else "overlap_for_ever",
             )
+    lengths = [
+        (r.old.revoked_at_s - r.version.issued_at_s) / DAY_S for r in rotations if r.old.revoked_at_s is not None
+    ]
+    return (
+        f"{len(rotations)} rotations under a bound of {ran.overlap_s / DAY_S:.0f} days: the old version was valid beside the new "
+        f"one for {min(lengths):.1f} to {max(lengths):.1f} days; {len(estate.escalated)} callers were escalated, none before "
+        "its bound."
+    )
 
 
 def _free_s(ran: Ran, rotation: Rotation) -> float:
@@ -429,6 +448,7 @@ def _leaks(lab: Lab) -> tuple[Ran, list[Leak], dict[str, set[str]]]:
         newest, amid, past = (f"SA{base + k}" for k in rng.permutation(range(11, 60))[:3])
         callers = _callers(rng, newest, 3, (0.6, 2.0), (3, 6))
         callers.append(_variant(_callers(rng, newest, 1, (1, 2), (4, 8))[0], "-stuck", stuck_on=1))
+        callers.append(_variant(_callers(rng, newest, 1, (0.6, 2.0), (3, 6))[0], "-busy", busy=True))
         callers += _callers(rng, amid, 2, (0.3, 0.9), (3, 6), "a")  # these have moved by the day of the leak
         callers += [_variant(c, "-slow", read_every_s=DAY_S * 7, first_read_s=DAY_S * 6.5)
                     for c in _callers(rng, amid, 2, (1, 2), (3, 6), "b")]  # fmt: skip
@@ -466,7 +486,7 @@ def _leaks(lab: Lab) -> tuple[Ran, list[Leak], dict[str, set[str]]]:
 
 
 @check("a", "a leaked version is refused at once, and only the affected are told", points=1)
-def leaks_are_cut_off(lab: Lab) -> None:
+def leaks_are_cut_off(lab: Lab) -> str:
     """Three leaks in nine days; what each asks for is known from the log at its time."""
     ran, leaks, affected = _leaks(lab)
     estate = ran.estate
@@ -550,6 +570,11 @@ def leaks_are_cut_off(lab: Lab) -> None:
                 evidence=diary,
                 misconception="too_early" if slow < 0 else None,
             )
+    told = {(a, c) for _, a, c in estate.told}
+    return (
+        f"{len(leaks)} leaks: what was valid was refused when `leaked` returned, and {len(told)} of {len(estate.callers)} "
+        "callers were told, those affected."
+    )
 
 
 # -- task a: crashes --------------------------------------------------------------------------------------------------------
@@ -614,7 +639,7 @@ def _verdict(ran: Ran, planned: str, leaked: str) -> tuple[str, str | None] | No
 
 
 @check("a", "after a crash at each step in turn, the work is finished and nothing was issued twice", points=1.5)
-def crashes_are_survived(lab: Lab) -> None:
+def crashes_are_survived(lab: Lab) -> str:
     """First without a crash, to count the steps; then dead before and after each of them in turn, a new rotator five minutes
     later, and the same orders to the end."""
     overlap_s = 1.5 * DAY_S
@@ -657,6 +682,10 @@ def crashes_are_survived(lab: Lab) -> None:
             ask="What does the next object know of what this one has done?",
             misconception=misconception,
         )
+    return (
+        f"{len(steps)} steps, {len(rows)} crashes before and after them: each time one version for the rotation and one for "
+        "the leak, nobody forgotten, no call lost."
+    )
 
 
 # -- task a: secrets --------------------------------------------------------------------------------------------------------
@@ -674,7 +703,7 @@ def _hides(text: str, canary: str) -> bool:
 
 
 @check("a", "no secret is in anything that comes out of the rotator", points=1, weaker=True)
-def secrets_stay_in_the_vault(lab: Lab) -> None:
+def secrets_stay_in_the_vault(lab: Lab) -> str:
     """Each secret holds a text that occurs nowhere else. It is looked for in what was printed and logged, in the store, in
     messages and in every argument, over the five weeks and the leaks; and in the tables of the learner's connection. What was
     printed is the kernel's word, the rest came past the check."""
@@ -711,6 +740,11 @@ def secrets_stay_in_the_vault(lab: Lab) -> None:
                 f"A secret stands in the table {name} of your connection. Tables are copied, exported and backed up.",
                 misconception="secret_out",
             )
+    places = Counter(where for estate in (quarter.estate, ran.estate) for where, _ in estate.texts)
+    return (
+        f"{places.total():,} texts searched, {places['the store']:,} values of the store and "
+        f"{places['a message to an owner']} messages among them, and {len(tables)} tables: no secret in any."
+    )
 
 
 # -- task b -------------------------------------------------------------------------------------------------------------------
@@ -788,7 +822,7 @@ def _mine(lab: Lab) -> dict[str, dict[str, Any]]:
 
 
 @check("b", "no planned rotation cuts a caller off", points=1)
-def bounds_cut_nobody_off(lab: Lab) -> None:
+def bounds_cut_nobody_off(lab: Lab) -> str:
     """Eight quarters under the policy, with the lags and laggards that this world was made with."""
     rules, results = _policy(lab), _mine(lab)
     for name in CLASSES:
@@ -808,10 +842,15 @@ def bounds_cut_nobody_off(lab: Lab) -> None:
             ask="Who is still on the old version at the bound, and who finds out first?",
             misconception="cut_off",
         )  # fmt: skip
+    return (
+        "Eight quarters: "
+        + "; ".join(f"{n} {results[n]['rotations']:,} rotations" for n in CLASSES)
+        + ", nobody cut off."
+    )
 
 
 @check("b", "a leak is closed within minutes, and touches and tells the callers of its account alone", points=1)
-def leaks_are_emergencies(lab: Lab) -> None:
+def leaks_are_emergencies(lab: Lab) -> str:
     """By the rows of the policy, and by the callers that a leak stops in the simulation."""
     rules, results = _policy(lab), _mine(lab)
     about = {row["class"]: row for row in _classes(lab)}
@@ -843,10 +882,13 @@ def leaks_are_emergencies(lab: Lab) -> None:
             f"{min(3.0, about[name]['lag_median_days']):.1f} days or so, not for an hour.",
             misconception="nobody_told",
         )
+    return "A reported leak is refused, and stops: " + "; ".join(
+        f"{n} after {rules[n]['leak_minutes']:g} min, {results[n]['callers_hit_per_leak']:.1f} callers" for n in CLASSES
+    )
 
 
 @check("b", "every overlap ends", points=0.5)
-def overlaps_end(lab: Lab) -> None:
+def overlaps_end(lab: Lab) -> str:
     """The longest time for which an old version stayed valid, over eight quarters."""
     rules, results = _policy(lab), _mine(lab)
     for name in CLASSES:
@@ -858,10 +900,14 @@ def overlaps_end(lab: Lab) -> None:
             ask="Who ends the overlap when a caller does not move?",
             misconception="kept",
         )
+    return "Longest overlap: " + "; ".join(
+        f"{n} {results[n]['longest_overlap_days']:.1f} days under a bound of {rules[n]['overlap_days']:.1f}"
+        for n in CLASSES
+    )
 
 
 @check("b", "the three classes cost little more than under the best policy", points=1.5)
-def policy_costs_little(lab: Lab) -> None:
+def policy_costs_little(lab: Lab) -> str:
     """US dollars a year at the prices of the lab, periods and bounds alone: at the bound, after leaks and for accounts the best
     rule is used for all, since other checks ask for these. Best: a grid search for each class on other draws. Naive: the best
     period and bound that are the same for all three."""
@@ -894,6 +940,10 @@ def policy_costs_little(lab: Lab) -> None:
         evidence=Evidence("the bill", bill),
         ask="In which class and column is the difference largest? Would a longer or a shorter period make it smaller?",
         misconception="same_for_all",
+    )
+    return (
+        f"A year of all accounts: {mine:,.0f} USD with your periods and bounds, {least:,.0f} with the best, {most:,.0f} with the "
+        f"best that are the same for all: {share:.0%} of the way, {COST_SHARE:.0%} is allowed."
     )
 
 
@@ -971,7 +1021,7 @@ def _refused_by_week(lab: Lab) -> tuple[list[int] | None, list[int]]:
     while (order := calendar.ask("orders.next")["value"]) is not None:
         method, args = order
         if method == "rotate":
-            new = calendar.ask("vault.issue", args[0], args[1])["value"]
+            new = calendar.ask("vault.issue", args[0], args[1])["value"][0]
             due[args[0]] = (new, args[2] + 5 * DAY_S)
         for account, (new, cut_s) in list(due.items()):
             if calendar.ask("vault.works", account, new)["value"]:

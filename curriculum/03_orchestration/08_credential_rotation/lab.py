@@ -30,15 +30,15 @@ lab = open_lab("3.8", world=WORLD, scale=SCALE)
 #
 # `vault`:
 #
-# * `issue(account_id, request_id)` makes a version, valid beside the others, and returns its number. The same `request_id`
-#   (text) gives the same version, whenever it is asked again.
+# * `issue(account_id, request_id)` makes a version, valid beside the others, and returns a dict with `version` (its number) and
+#   `secret`. The same `request_id` (text) gives the same version, whenever it is asked again.
 # * `versions(account_id)`: a list of dicts, oldest first, with `version`, `issued_at_s`, `delivered_at_s`, `revoked_at_s` (None:
 #   not yet).
 # * `works(account_id, version)`: whether calls with it are accepted by now. A new version takes up to 12 hours to reach all
 #   servers, and is refused until then.
 # * `deliver(account_id, version)` makes it the version that callers find when they read.
 # * `revoke(account_id, version)`: calls with it are refused from now on, for good.
-# * `secret(account_id, version)`: the plain secret. You may have it, and should not need it.
+# * `secret(account_id, version)`: the plain secret once more. Callers get theirs from the vault; you need none.
 #
 # `log`:
 #
@@ -91,7 +91,8 @@ lab = open_lab("3.8", world=WORLD, scale=SCALE)
 # 3. a leaked version is refused when `leaked` returns, and only the affected are told (1);
 # 4. after a crash at each step in turn, one version has been issued for each rotation or leak, the work is finished,
 #    nobody is forgotten, and no call was lost (1.5);
-# 5. no part of a secret is in anything that your code prints, logs, stores, sends, or leaves in tables of `lab.con` (1).
+# 5. no part of a secret is in anything that your code prints, logs, puts into the store, sends, or leaves in tables of `lab.con`
+#    (1).
 
 
 # %% tags=["task-a"]
