@@ -6,13 +6,14 @@
 # up and being safe?"
 #
 # You will see in the call log why rotations hurt, how long an old version is really needed, what a crash in the middle leaves
-# behind, and what a rotation period is worth. You take away a rule for when to revoke, and a way to price a policy.
+# behind, and what ends a leak that nobody reports. You take away a rule for when to revoke, and a way to
+# price a change of policy.
 
 # %%
 import numpy as np
 
 from workshop import open_lesson
-from workshop.plots import BLUE, GREEN, GREY, ORANGE, RED, plt, show
+from workshop.plots import BLUE, GREEN, ORANGE, RED, plt, show
 
 con = open_lesson("3.8")
 
@@ -187,10 +188,11 @@ print("named by rotation:", issue_with_crash(lambda attempt: "SA900 third quarte
 
 # %% [markdown]
 # **Name a request after its cause**, not after the attempt, the time or a random number. The same holds for all steps: do what
-# may be done twice without harm, note it afterwards, and where a note must come first (who is to be told of a leak: after the
-# revocation the vault no longer says whether *you* did it), note the intention.
+# may be done twice without harm, and note it afterwards. Where a step wipes out what the next one needs, order or a note helps.
+# Once a leaked version is revoked, the vault no longer says whether *you* did it: who tells the affected first and revokes last
+# loses nothing in a crash between the two. Who wants to revoke first has to note before it whom to tell.
 #
-# ## Leaks, and what a period is worth
+# ## Leaks, and what a shorter period buys
 #
 # A leak is no rotation ahead of schedule. Whoever found the secret has it already, so the overlap is theirs.
 
@@ -206,52 +208,75 @@ con.sql("""
 
 # %% [markdown]
 # The reported ones should have been refused within minutes, with a word to those whose latest call used that version, and to
-# nobody else. The others are what planned rotation is for: nobody reports them, and they end with the version. That puts a
-# price on the period. Rotations cost more the more often they come, exposure costs more the less often:
+# nobody else. The others are what planned rotation is for: nobody reports them, and they end with the version. How often does it
+# happen? Accounts come and go, so count the years in which they were in use:
 
 # %%
-from workshop.sim.credentials import simulate_policy
-
-leaks = dict(
-    con.sql("""
-        with accounts as (select *, count(*) over (partition by class) as of_class from ops.api_accounts)
-        select class, count(*) / (2 * any_value(of_class))  -- two years
-        from ops.credential_leaks
-        join accounts using (account_id)
-        group by class
-    """).fetchall()
-)
-periods = np.array([7, 10, 14, 20, 30, 45, 60, 90, 130, 180, 260, 365])
-figure, ax = plt.subplots(figsize=(7.2, 3.1))
-for (name, mine), colour in zip(lags.groupby("class"), (GREEN, BLUE, ORANGE), strict=True):
-    usual = np.log(mine.lag_days[mine.lag_days < 30])
-    about = {
-        "class": name, "accounts": 20, "callers_per_account": 2.3, "leaks_per_year": leaks[name], "found_share": 0.5,
-        "found_median_days": 8.0, "lag_median_days": np.exp(usual.median()), "lag_sigma": usual.std(),
-        "laggard_share": (mine.lag_days >= 30).mean(),
-    }  # fmt: skip
-    rule = {"at_bound": "escalate", "leak_minutes": 5, "tell": "affected", "accounts": "one each"}
-    usd = []
-    for every in periods:
-        rule |= {"rotate_every_days": every, "overlap_days": min(np.exp(usual.quantile(0.95)), every / 2)}
-        usd.append(simulate_policy([about], {name: rule}, "lesson")[0]["usd"])
-    ax.plot(periods, usd, "o-", ms=3, color=colour, label=name)
-    ax.plot(periods[np.argmin(usd)], min(usd), "o", ms=9, mfc="none", color=colour)
-ax.axvline(90, color=GREY, ls="--", lw=0.9)
-ax.set(xscale="log", yscale="log", xlabel="days between rotations", ylabel="USD a year for one account")
-ax.set_xticks(periods, periods)
-ax.minorticks_off()
-ax.set_title("90 days are too long for pipelines and too short for partners")
-ax.legend()
-show(figure, "Cost of an account per year against the rotation period, by class; each has its minimum elsewhere")
+con.sql("""
+    with in_use as (
+      select class, account_id,
+        (coalesce(disabled_on, date '2026-06-30') - greatest(created_on, date '2024-06-30')) / 365 as years
+      from ops.api_accounts
+    ),
+    leaks as (select account_id, count(*) as leaks from ops.credential_leaks group by account_id)
+    select class, round(sum(years), 1) as account_years, sum(leaks)::int as leaks,
+      round(sum(leaks) / sum(years), 3) as leaks_per_account_year
+    from in_use
+    left join leaks using (account_id)
+    group by class
+    order by class
+""").df()
 
 # %% [markdown]
-# Where a rotation costs next to nothing, rotate in days; where people must type, let leaks be found in other ways. The curve is
-# flat at its foot: a period half again as long costs little. One period for all classes is what costs.
+# Now replay the two years of one class, `service`, leak by leak, and change one thing at a time. First: a leak that is
+# reported is closed at once. Then, besides: all accounts are rotated twice as often, so a version is replaced at the next
+# multiple of 45 days and revoked a month later. Exposure has a price by the day, a rotation by the piece.
+
+# %%
+from workshop.sim.credentials import PRICES_USD
+
+((*days,),) = con.sql("""
+    with leaks as (
+      select v.issued_at, l.leaked_at, coalesce(v.revoked_at, timestamp '2026-06-30') as revoked_at,
+        least(revoked_at, coalesce(l.found_at, revoked_at)) as closed_at,
+        v.issued_at + to_days(45 * ceil(epoch(l.leaked_at - v.issued_at) / 86400 / 45)::int + 30) as sooner_at
+      from ops.credential_leaks l
+      join ops.credential_versions v using (account_id, version)
+      join ops.api_accounts a using (account_id)
+      where a.class = 'service'
+    )
+    select sum(epoch(revoked_at - leaked_at)), sum(epoch(closed_at - leaked_at)),
+      sum(epoch(least(closed_at, sooner_at) - leaked_at))
+    from leaks
+""").fetchall()
+((rotations,),) = con.sql("""
+    select count(*) from ops.credential_versions join ops.api_accounts using (account_id)
+    where class = 'service' and reason = 'planned' and issued_at >= timestamp '2024-06-30'
+""").fetchall()
+price = PRICES_USD["service"]
+exposed = np.array(days) / 86_400 * price["exposed_day"] / 1000
+rotated = np.array([rotations, rotations, 2 * rotations]) * price["rotation"] / 1000
+figure, ax = plt.subplots(figsize=(7.2, 2.6))
+bars = ["as it was", "reported leaks\nclosed at once", "and rotated\ntwice as often"]
+ax.barh(bars, exposed, color=ORANGE, label="days of exposure")
+ax.barh(bars, rotated, left=exposed, color=BLUE, label="planned rotations")
+ax.invert_yaxis()
+ax.set_xlabel("thousand USD in two years, all service accounts")
+ax.set_title(f"To close at once takes {exposed[0] - exposed[1]:.0f} off, to rotate more {exposed[1] - exposed[2]:.0f} and adds "
+             f"{rotated[2] - rotated[0]:.0f}", fontsize=10)  # fmt: skip
+ax.legend(loc="lower right")
+show(
+    figure, "Bars: cost of exposure and of rotations as it was, with leaks closed at once, and with twice the rotations"
+)
+
+# %% [markdown]
+# To close at once costs a message and an hour of a few callers, so it is no question. A shorter period is one: it works on leaks
+# that nobody reports, takes off less with each halving, and doubles the work each time. Where that stops to pay depends on how
+# often a class leaks and on its two prices. One step for one class is no policy yet: in the lab you look for the period of each.
 #
 # ## Where the secret may be
 #
-# The first column of the table of leaks is a list of places where a secret has no business. A **handle** (account and version)
+# The places above are a list of where a secret has no business. A **handle** (account and version)
 # says all that a log line needs. The secret itself serves to sign, and what is sent is the signature:
 
 # %%
@@ -308,7 +333,7 @@ print("readable with the new key alone:", new_key.decrypt(again) == b"a stored s
 # ## Back to the question
 #
 # Up or safe? Both, with different means. Planned rotations cost no call when the log, and not the calendar, says when to revoke;
-# leaks end in minutes when nobody waits for an overlap; and how often to rotate is a price, another one for each class.
+# reported leaks end in minutes when nobody waits for an overlap; and how often to rotate is a sum of two prices, class by class.
 #
 # **You take away** the rotator and the policy that you now write in the lab, where the machine dies at every step.
 #
