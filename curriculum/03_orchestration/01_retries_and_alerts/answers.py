@@ -53,6 +53,17 @@ def retry_policy(con):
     return rows
 
 
+# %% [a] wrong as_in_the_lesson fails=cold_start_is_survived says="tasks are given up"
+# The setting that loses fewest in the lesson: the waits double and are drawn, and end too soon.
+# -             "max_attempts": 10 if idempotent else 1,
+# -             "base_s": 60,
+# +             "max_attempts": 6 if idempotent else 1,
+# +             "base_s": 120,
+
+# -             "cap_s": 1800,
+# +             "cap_s": 3600,
+
+
 # %% [a] wrong retry_everything fails=hopeless_retries_are_few says="which no retry mends"
 # Any error is worth another attempt.
 # -             "retry_on": worth,

@@ -49,7 +49,7 @@ con.sql("""
 WAYS = {
     "today: 3 x 5 min": dict(max_attempts=3, base_s=300, factor=1, cap_s=300, jitter=0),
     "8 x 5 min": dict(max_attempts=8, base_s=300, factor=1, cap_s=300, jitter=0),
-    "10 x, 1 to 30 min, doubling": dict(max_attempts=10, base_s=60, factor=2, cap_s=1800, jitter=0),
+    "6 x, from 2 min, doubling": dict(max_attempts=6, base_s=120, factor=2, cap_s=3600, jitter=0),
 }
 
 
@@ -71,31 +71,32 @@ ax.legend(loc="lower right")
 show(figure, "Share of outages over by minutes, with lines for how long three retry settings persist")
 
 # %% [markdown]
-# Five minutes again and again is slow on a blip and too short for an outage. Doubling is quick at first and patient later, for
-# about as many attempts. That is the case for **exponential back-off**. Its price: while it waits, nobody is told.
+# Five minutes again and again is slow on a blip and too short for an outage. Doubling is quicker at first and more patient later,
+# with fewer attempts. That is the case for **exponential back-off**. Its price: while it waits, nobody is told.
 #
 # ## Predict
 #
 # At two in the morning 240 tasks find the warehouse gone. At 02:25 it is back, cold: it bears forty attempts a minute, and one
-# more knocks it over for another ten. All tasks persist for long enough. Which setting loses the fewest?
+# more knocks it over for another ten. All four settings persist for more than those 25 minutes. Which loses the fewest tasks?
 #
 # 1. Eight attempts, every five minutes.
-# 2. Ten attempts, doubling from one minute to thirty.
+# 2. Six attempts, doubling from two minutes.
 # 3. As 2, but each wait is drawn at random between nothing and that long.
 # 4. Fifty attempts, one a minute: whoever asks most often gets through first.
 #
 # <details><summary>Answer</summary>
 #
 # The third. The 240 failed in the same second, so without a draw they return in the same second, each time, however
-# long they wait. A wait that is drawn at random (*full jitter*) lets them arrive one by one: see the film below. The fourth
-# sends the most attempts by far, and most of them keep the warehouse down.
+# long they wait. A wait that is drawn at random (*full jitter*) lets them arrive one by one: see the film below. It loses some
+# too: a drawn wait is half as long on average, so the same six attempts persist for half as long. The fourth sends the most
+# attempts by far, and most of them keep the warehouse down.
 # </details>
 
 # %%
 NIGHTS = {
     "8 x 5 min": (WAYS["8 x 5 min"], RED),
-    "10 x, doubling": (WAYS["10 x, 1 to 30 min, doubling"], ORANGE),
-    "10 x, doubling, drawn": (WAYS["10 x, 1 to 30 min, doubling"] | {"jitter": 1}, BLUE),
+    "6 x, doubling": (WAYS["6 x, from 2 min, doubling"], ORANGE),
+    "6 x, doubling, drawn": (WAYS["6 x, from 2 min, doubling"] | {"jitter": 1}, BLUE),
     "50 x 1 min": (dict(max_attempts=50, base_s=60, factor=1, cap_s=60, jitter=0), GREY),
 }
 figure, axes = plt.subplots(len(NIGHTS), 1, figsize=(7.2, 5.2), sharex=True)
@@ -123,7 +124,8 @@ show(
 
 # %% [markdown]
 # With spikes the warehouse is knocked over by its own clients, long after the cause is gone: a *metastable* failure. Jitter
-# halves how long one persists on average, and costs nothing else. Where clients are too many even for that, a **retry budget**
+# halves how long one persists on average, and costs nothing else: how many attempts and how long a wait make up for that is a
+# task of the lab. Where clients are too many even for that, a **retry budget**
 # (say one retry for ten first attempts) puts a lid on the whole: each task alone is polite, and only the sum hurts.
 #
 # ## What must not be tried again
@@ -202,7 +204,7 @@ con.sql("""
 # ## The rule, and where it ends
 #
 # 1. **Classify first.** Try again what another attempt has mended before, and nothing else.
-# 2. **Persist for as long as an outage lasts**, doubling from a minute, every wait drawn. Where the deadline is shorter
+# 2. **Persist for as long as an outage lasts**, with waits that grow, every one of them drawn. Where the deadline is shorter
 #    than that, the page comes from the deadline and not from the last attempt.
 # 3. **A time-out** far above the longest healthy run and far below the deadline: what hangs has to be noticed too.
 # 4. **Page for symptoms, grouped by cause, to its owner.** Notices to those who wait. A ticket for what costs

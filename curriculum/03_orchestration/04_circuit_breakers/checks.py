@@ -13,6 +13,7 @@ from __future__ import annotations
 import heapq
 import math
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -331,10 +332,10 @@ def failing_service_is_left_alone(lab: Lab) -> None:
             f"After {lead} good calls, for {end_s - start_s:.0f} s {say}. {CALLERS} tasks wanted {int(wanted.sum())} "
             f"calls in that time; {reached} reached the service ({reached / wanted.sum():.0%}), at most 10% should. "
             "Each of them holds a slot of the shared pool, and keeps a service that is struggling from coming back.",
-            evidence=()
-            if reached <= 0.1 * wanted.sum()
-            else film.picture(
-                f"{reached} of {int(wanted.sum())} calls reached a service in trouble", [(start_s, end_s)]
+            evidence=partial(
+                film.picture,
+                f"{reached} of {int(wanted.sum())} calls reached a service in trouble",
+                [(start_s, end_s)],
             ),
             ask="Which calls does your breaker count, for whom, and over how many of the last calls?",
             misconception=misconception,
@@ -429,9 +430,7 @@ def flapping_costs_little(lab: Lab) -> None:
         shielded >= 0.4 * (~good).sum(),
         f"The service went down {len(spells)} times for about {2 * open_s:.0f} s. Of the {int((~good).sum())} calls "
         f"wanted in these times only {shielded} were refused.",
-        evidence=()
-        if shielded >= 0.4 * (~good).sum()
-        else film.picture("The breaker hardly opened while the service was down", spells),
+        evidence=partial(film.picture, "The breaker hardly opened while the service was down", spells),
         misconception="never_opens",
     )
     limit = math.floor(1.5 * reference)
@@ -440,7 +439,7 @@ def flapping_costs_little(lab: Lab) -> None:
         f"The service went down {len(spells)} times for about {2 * open_s:.0f} s and came back for "
         f"{period_s - 2 * open_s:.0f} s each time. Of {int(good.sum())} calls wanted while it worked, your breaker "
         f"kept {lost} from it; the reference keeps {reference} at the worst, and 1.5 times that ({limit}) is allowed.",
-        evidence=() if lost <= limit else film.picture(f"{lost} calls refused while the service worked", spells),
+        evidence=partial(film.picture, f"{lost} calls refused while the service worked", spells),
         ask="How long does it stay open the second time, and from when do you count?",
         misconception="too_patient",
     )
@@ -493,7 +492,7 @@ def recovery_is_noticed(lab: Lab) -> None:
                 else f" (calls that reached it since it was back: {int((after & film.reached).sum())})."
             )
             + " At Kestrel an outage of minutes would become one of hours, made at home.",
-            evidence=() if not refused else film.picture("The service is back, the breaker has not noticed", outages),
+            evidence=partial(film.picture, "The service is back, the breaker has not noticed", outages),
             ask="What would make your breaker let the next call through?",
             misconception="trial_leak" if leak else "never_half_open",
         )
@@ -536,7 +535,7 @@ def no_call_is_lost(lab: Lab) -> None:
         shielded >= 10,
         f"The service refused {up - down} calls in a row, and your breaker refused only {shielded} of them: there is "
         "nothing to judge yet.",
-        evidence=() if shielded >= 10 else film.picture("The breaker hardly opened", [(at_s[down], at_s[up])]),
+        evidence=partial(film.picture, "The breaker hardly opened", [(at_s[down], at_s[up])]),
         misconception="never_opens",
     )
     rows = []
@@ -812,10 +811,10 @@ def trials_are_few(lab: Lab) -> None:
         f"The breaker may try with {_calls(settings['trial_calls'])}. While the first trial was waiting for its "
         f"answer, {int(together.max())} calls were under way to a service that hangs: every task that came by tried "
         "for itself.",
-        evidence=()
-        if together.max() <= settings["trial_calls"]
-        else film.picture(
-            f"{int(together.max())} trials at once, {settings['trial_calls']} allowed", [(start_s, at_s[-1])]
+        evidence=partial(
+            film.picture,
+            f"{int(together.max())} trials at once, {settings['trial_calls']} allowed",
+            [(start_s, at_s[-1])],
         ),
         ask="When is a trial counted: as it goes out, or as it comes back?",
         misconception="all_try",

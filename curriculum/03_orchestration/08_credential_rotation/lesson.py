@@ -262,12 +262,12 @@ ax.barh(bars, exposed, color=ORANGE, label="days of exposure")
 ax.barh(bars, rotated, left=exposed, color=BLUE, label="planned rotations")
 ax.invert_yaxis()
 ax.set_xlabel("thousand USD in two years, all service accounts")
-ax.set_title(f"To close at once takes {exposed[0] - exposed[1]:.0f} off, to rotate more {exposed[1] - exposed[2]:.0f} and adds "
-             f"{rotated[2] - rotated[0]:.0f}", fontsize=10)  # fmt: skip
-ax.legend(loc="lower right")
-show(
-    figure, "Bars: cost of exposure and of rotations as it was, with leaks closed at once, and with twice the rotations"
+off, more_off, more = exposed[0] - exposed[1], exposed[1] - exposed[2], rotated[2] - rotated[0]
+ax.set_title(
+    f"To close at once takes {off:.0f} off, to rotate more often {more_off:.0f} and adds {more:.0f}", fontsize=10
 )
+figure.legend(loc="outside lower center", ncols=2)
+show(figure, "Bars: cost of exposure and of rotations as it was, with leaks closed at once, with twice the rotations")
 
 # %% [markdown]
 # To close at once costs a message and an hour of a few callers, so it is no question. A shorter period is one: it works on leaks
