@@ -279,6 +279,28 @@ def bottlenecks(con):
     """)
 
 
+# %% [b] wrong as_in_the_lesson fails=slow_handoff_comes_first says="an hour less there brings the report"
+# The bound of the lesson for what it brings: what the next stage gains, not the report.
+def bottlenecks(con):
+    into = {}
+    for day, stage, *handoff in con.sql("""
+        select run_on, to_stage_id, epoch(taken_at) / 60, handoff_id, from_stage_id, epoch(taken_at - ready_at) / 60,
+          coalesce(not_before_at > ready_at, false)
+        from ops.handoff_runs join ops.handoffs using (handoff_id)
+    """).fetchall():
+        into.setdefault((day, stage), []).append(handoff)
+    days = sorted({day for day, _ in into})
+    brings = {handoff: 0.0 for (handoff,) in con.sql("select handoff_id from ops.handoffs").fetchall()}
+    for (report,) in con.sql("select stage_id from ops.stages where is_last").fetchall():
+        for day in days:
+            stage, by_clock = report, False
+            while (day, stage) in into and not by_clock:
+                (taken, handoff, stage, wait, by_clock), *others = sorted(into[day, stage], reverse=True)
+                lead = min((taken - second for second, *_ in others), default=60)
+                brings[handoff] += min(60, wait, lead) / len(days)
+    return [{"handoff_id": handoff, "minutes_forward": minutes} for handoff, minutes in brings.items()]
+
+
 # %% [b] wrong sum_of_nights fails=minutes_are_right says="a night forward; you have"
 # The sum over the four weeks.
 # -         select c.cut as handoff_id, avg(epoch(b.ended_at) - epoch(c.ended_at)) / 60 as minutes_forward

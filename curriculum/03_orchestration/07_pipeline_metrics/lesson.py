@@ -5,12 +5,12 @@
 # rest of the night?"* The owner of one of Kestrel's reports asks what no dashboard of a single team can answer.
 #
 # Here you draw one report's night as a timeline, see that most of it is nobody's work, predict which handoff is worth an hour of
-# effort, and find out by replay. Then you meter it with OpenTelemetry: which instrument, which attributes, which buckets, and
-# what each of them costs. You take away a page of agreed instruments and a way to rank handoffs.
+# effort, and follow the nights back from the report to find out. Then you meter it with OpenTelemetry: which instrument, which
+# attributes, which buckets, and what each of them costs. You take away a page of agreed instruments and a way to rank handoffs.
 
 # %%
 from workshop import open_lesson
-from workshop.plots import BLUE, GREY, ORANGE, RED, plt, show
+from workshop.plots import BLUE, GREY, ORANGE, plt, show
 from workshop.telemetry import record_events
 
 con = open_lesson("3.7")
@@ -67,52 +67,47 @@ con.sql("""
 # %% [markdown]
 # ## The naive way fails
 #
-# The obvious candidate is the longest stage. Say its team halves it, a quarter's work. What does the report gain? One replays
-# the night: stages in the order of their start, each beginning when the last of its handoffs is taken.
+# The obvious candidate is the longest stage. Say its team halves it, a quarter's work. What does the report gain? Follow a night
+# back, from the report: which of its handoffs was taken last? That one decided when it began. Go to the stage before it and ask
+# again, until there is nothing before, or until a clock decided: then what came before the clock had time to spare.
 
 # %%
-NIGHTS = con.sql("""
-    select r.run_on, h.stream_id, h.handoff_id, h.from_stage_id, h.to_stage_id,
-      epoch(r.not_before_at) / 60 as until_min,
-      epoch(r.taken_at - greatest(r.ready_at, coalesce(r.not_before_at, r.ready_at))) / 60 as delay_min
-    from ops.handoff_runs r join ops.handoffs h using (handoff_id)
-""").fetchall()
-WORK = con.sql("""
-    select stream_id, run_on, stage_id, epoch(started_at) / 60, epoch(ended_at - started_at) / 60, is_last
-    from ops.stage_runs join ops.stages using (stage_id) order by run_on, started_at, stage_id
-""").fetchall()
+INTO = {}
+for day, stage, *handoff in con.sql("""
+    select run_on, to_stage_id, epoch(taken_at) / 60, handoff_id, from_stage_id, epoch(taken_at - ready_at) / 60,
+      coalesce(not_before_at > ready_at, false)
+    from ops.handoff_runs join ops.handoffs using (handoff_id)
+""").fetchall():
+    INTO.setdefault((day, stage), []).append(handoff)
 
 
-def mean_end(stream, faster=None, shorter=None):
-    """Mean end of a stream's report, in minutes; one stage at half its time, or one handoff an hour shorter."""
-    into, ended, reports = {}, {}, []
-    for day, _, handoff, before, after, until, delay in (n for n in NIGHTS if n[1] == stream):
-        into.setdefault((day, after), []).append((handoff, before, until, delay))
-    for _, day, stage, began, takes, is_last in (w for w in WORK if w[0] == stream):
-        taken = []
-        for handoff, before, until, delay in into.get((day, stage), []):
-            ready = ended[day, before]
-            at = max(ready, until or 0) + delay
-            taken.append(max(ready, at - 60) if handoff == shorter else at)
-        ended[day, stage] = max(taken, default=began) + takes * (0.5 if stage == faster else 1)
-        reports += [ended[day, stage]] * is_last
-    return sum(reports) / len(reports)
+def way_back(day, stage):
+    """What decided when a stage began, the last first: (handoff, its wait, minutes to what was taken second, stage before)."""
+    while (day, stage) in INTO:
+        (taken_min, handoff, stage, wait_min, by_clock), *others = sorted(INTO[day, stage], reverse=True)
+        lead_min = min((taken_min - second_min for second_min, *_ in others), default=float("inf"))
+        yield handoff, wait_min, lead_min, None if by_clock else stage
+        if by_clock:
+            return
 
 
+NIGHTS = sorted({day for day, _ in INTO})
 LONGEST = con.sql("""
     with takes as (
-      select stream_id, stage_id, avg(epoch(ended_at - started_at)) / 60 as min
+      select stream_id, stage_id, is_last, avg(epoch(ended_at - started_at)) / 60 as min
       from ops.stage_runs join ops.stages using (stage_id) group by all
     )
-    select stream_id, arg_max(stage_id, min), max(min) from takes group by stream_id order by stream_id
+    select arg_max(stage_id, min), max(min), any_value(stage_id) filter (is_last)
+    from takes group by stream_id order by stream_id
 """).fetchall()
-for stream, stage, takes in LONGEST:
-    gain = mean_end(stream) - mean_end(stream, faster=stage)
-    print(f"{stage} takes {takes:.0f} min; at half of that the report is {gain:.1f} min earlier")
+for stage, takes, report in LONGEST:
+    decides = sum(stage == report or stage in [before for *_, before in way_back(day, report)] for day in NIGHTS)
+    print(f"{stage} takes {takes:.0f} min, and is on the way back in {decides} of {len(NIGHTS)} nights")
 
 # %% [markdown]
-# For one or two reports it pays; for most of them halving the longest work brings nothing at all, because the stage is not on the
-# path that decides, or a timer behind it waits anyway. Not work but *slack* decides, and no team sees its own slack.
+# On a night on which it is not on the way back, the longest work could take no time at all, and the report would come at the same
+# minute: something else arrived later, or a timer behind it waits anyway. Not work but *slack* decides, and no team sees its own
+# slack.
 #
 # ## Predict
 #
@@ -136,30 +131,48 @@ con.sql("""
 # <details><summary>Answer</summary>
 #
 # The third. A wait matters only where nothing else that the next stage needs comes later, and only if no timer further on takes
-# back what was gained. Both are facts about the graph, not about the handoff. The replay below shows it.
+# back what was gained. Both are facts about the graph, not about the handoff. One night by hand shows it.
 # </details>
+
+# %%
+REPORT = LONGEST[0][2]
+(DRAWN,) = con.sql(f"select {NIGHT}").fetchall()[0]
+for handoff, wait_min, lead_min, _ in way_back(DRAWN, REPORT):
+    print(f"{handoff} waits {wait_min:.0f} min, and is taken {lead_min:.0f} min after what comes second")
+
+# %% [markdown]
+# Take an hour off one line. The stage after it begins an hour earlier; or by its lead, if that is less (inf: nothing comes
+# second); or by its wait, for nobody takes what is not ready. Then read upwards: at each line above, a smaller lead takes some of
+# it back, unless what comes second there has gained too. What is not in the list brings nothing on this night. Now every night,
+# and the first stage only:
 
 # %%
 handoffs = con.sql("""
     select handoff_id, avg(epoch(taken_at - ready_at)) / 60 from ops.handoff_runs join ops.handoffs using (handoff_id)
     where stream_id = 'S1' group by all order by 2 desc, 1
 """).fetchall()
-base = mean_end("S1")
-gains = {handoff: base - mean_end("S1", shorter=handoff) for handoff, _ in handoffs}
-best = max(gains, key=gains.get)
+could = {handoff: [] for handoff, _ in handoffs}
+for day in NIGHTS:
+    for handoff, wait_min, lead_min, _ in way_back(day, REPORT):
+        could[handoff].append(min(60, wait_min, lead_min))
 
 figure, ax = plt.subplots(figsize=(7.6, 3.6))
 for k, (handoff, waits_min) in enumerate(handoffs):
     ax.bar(k - 0.2, waits_min, 0.4, color=GREY)
-    ax.bar(k + 0.2, gains[handoff], 0.4, color=RED if handoff == best else BLUE)
+    ax.bar(k + 0.2, sum(could[handoff]) / len(NIGHTS), 0.4, color=BLUE)
 ax.set_xticks(range(len(handoffs)), [h.partition(".")[2] for h, _ in handoffs], fontsize=8)
-ax.set(ylabel="grey: waits, coloured: brings; min", xlabel="handoffs of S1, longest wait first")
-ax.set_title(f"An hour less brings {gains[best]:.0f} min at {best}, {gains[handoffs[0][0]]:.0f} at the longest wait")
-show(figure, "Bars by handoff: the longest waits bring nothing, one in the middle brings most")
+ax.set(ylabel="grey: waits, blue: could bring; min", xlabel="handoffs of S1, longest wait first")
+ax.set_title(f"The longest wait decides on {len(could[handoffs[0][0]])} of {len(NIGHTS)} nights")
+show(
+    figure,
+    "Bars by handoff, the longest wait first: how long each waits, and at most brings if it were an hour shorter",
+)
 
 # %% [markdown]
-# This is the number to argue with: not "you wait four hours" but "an hour less here, and the report is there so many minutes
-# earlier". Most handoffs bring nothing, and that too is worth knowing before somebody builds a faster one.
+# Blue is a bound, not the answer: an hour brings the report no more than it brings the next stage, and often less. How much less
+# takes a *replay*, the whole night once more with one handoff shorter. That is the number to argue with: not "you wait four
+# hours" but "an hour less here, and the report is there so many minutes earlier". You compute it in the lab, for all handoffs.
+# What brings nothing is worth knowing too, before somebody builds a faster one.
 #
 # ## Meter it
 #
@@ -258,7 +271,8 @@ print("geometric bounds:", p95_bucket([60 * 1.7**k for k in range(14)]))
 # ## Back to the question
 #
 # Where is the rest of the night? Between the teams. A dozen steps of twenty minutes are a few hours of work; the other hours are
-# timers, transfers and approvals, most of which cost nothing, and one or two of which cost all of it. A replay tells which.
+# timers, transfers and approvals. Most of them cost the report nothing, and a few cost all of it: the way back tells where to
+# look, a replay what an hour there is worth.
 #
 # **You take away** the table of instruments, tested, and the ranking of all six streams. In the lab the first goes through
 # OpenTelemetry's own SDK, and the second is compared with a replay of every handoff.
