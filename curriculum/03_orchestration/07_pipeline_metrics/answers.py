@@ -279,7 +279,7 @@ def bottlenecks(con):
     """)
 
 
-# %% [b] wrong as_in_the_lesson fails=slow_handoff_comes_first says="an hour less there brings the report"
+# %% [b] wrong as_in_the_lesson fails=minutes_are_right says="brings the report"
 # The bound of the lesson for what it brings: what the next stage gains, not the report.
 def bottlenecks(con):
     into = {}
