@@ -143,7 +143,7 @@ def execute(nb: NotebookNode, folder: Path, env: Mapping[str, str] | None = None
 
     with tempfile.TemporaryDirectory(prefix="kb-") as sockets:
         manager = AsyncKernelManager(kernel_name="python3", transport="ipc", ip=f"{sockets}/zmq")
-        client = NotebookClient(nb, km=manager, timeout=CELL_TIMEOUT_S, record_timing=False)
+        client = NotebookClient(nb, km=manager, timeout=CELL_TIMEOUT_S, record_timing=False, coalesce_streams=True)
         client.execute(cwd=str(folder), cleanup_kc=True, env=os.environ | (env or {}))
     nb.metadata["language_info"] = {"name": "python"}
     for cell in nb.cells:
