@@ -395,15 +395,15 @@ def _signal(months: Sequence[Mapping[str, Any]], name: str) -> float:
 
 
 WORDS = {
-    "late_minutes": ("latency", "95% of the runs of a day are done after so many minutes"),
+    "late_minutes": ("latency", "minutes until 95% of a day's runs are done"),
     "attempts": ("traffic", "attempts a day"),
     "failed_share": ("errors", "share of the attempts that fail"),
-    "busiest": ("saturation", "busiest hour of the fullest pool, share of its slots"),
+    "busiest": ("saturation", "busiest hour of the fullest pool"),
 }
 
 
 @check("a", "a month under all nine costs hardly more than under the references", points=2)
-def month_is_calm(lab: Lab) -> None:
+def month_is_calm(lab: Lab) -> str:
     """Twenty months with common random numbers: nine parts at once, as they act upon each other."""
     months = _months(lab)
     mine, best, today = (_usd(months[who]) for who in ("yours", "reference", "today"))
@@ -422,10 +422,11 @@ def month_is_calm(lab: Lab) -> None:
         ask="Which of your parts moves that line? Put its reference in and look again.",
         misconception="page_storm" if worst == "pages" else "as_before",
     )
+    return f"A month costs {mine:,.0f} USD: {best:,.0f} under the references, {today:,.0f} today."
 
 
 @check("a", "none of the four golden signals is worse than today", points=1)
-def signals_hold(lab: Lab) -> None:
+def signals_hold(lab: Lab) -> str:
     """A cheap month can still be one in which everything is slower, or in which a machine is at its limit."""
     months = _months(lab)
     rows = [(WORDS[s][0], *(round(_signal(m, s), 3) for m in months.values())) for s in SIGNALS]
@@ -443,10 +444,14 @@ def signals_hold(lab: Lab) -> None:
             ask="Which part makes attempts, or lets work pile up, that today's does not?",
             misconception="more_load" if first in ("attempts", "failed_share", "busiest") else "as_before",
         )
+    said = [
+        f"{WORDS[s][0]} {_signal(months['yours'], s):.3g} (today {_signal(months['today'], s):.3g})" for s in SIGNALS
+    ]
+    return f"Mean of all days: {', '.join(said)}."
 
 
 @check("a", "four parts or more are your own, and none makes today's month dearer", points=1)
-def own_parts_pay(lab: Lab) -> None:
+def own_parts_pay(lab: Lab) -> str:
     """Each of the learner's own parts alone, in today's platform."""
     chosen, parts, today = _chosen(lab), _parts(lab), _today(lab)
     own = [p for p in ALL if not chosen[p.key]]
@@ -469,6 +474,7 @@ def own_parts_pay(lab: Lab) -> None:
         ),
         misconception="as_before",
     )
+    return f"Alone they save, USD a month: {', '.join(f'{p.name} {saved[p.key]:,.0f}' for p in own)}."
 
 
 def _dashboard(months: Mapping[str, Sequence[Mapping[str, Any]]]) -> bytes:
@@ -723,7 +729,7 @@ def _order(lab: Lab) -> list[str]:
 
 
 @check("c", "the change that ships first saves nearly as much as any could", points=1)
-def first_pays_most(lab: Lab) -> None:
+def first_pays_most(lab: Lab) -> str:
     """On weeks that the function has not seen."""
     order, weeks = _order(lab), _weeks(lab)
     alone = sorted(PARTS, key=lambda p: weeks.usd(frozenset([p])))
@@ -739,6 +745,7 @@ def first_pays_most(lab: Lab) -> None:
         ask="What does simulate say about each of the nine alone?",
         misconception="by_number",
     )
+    return f"{order[0]} saves {saved[order[0]]:,.0f} USD a week."
 
 
 @check("c", "the second and the third change are chosen by what they are worth by then", points=1)
@@ -772,7 +779,7 @@ def next_ones_pay(lab: Lab) -> None:
 
 
 @check("c", "the nine weeks cost nearly as little as they can", points=1)
-def order_is_good(lab: Lab) -> None:
+def order_is_good(lab: Lab) -> str:
     """Against the order that asks again after each change; naive is the order of the module."""
     order, weeks = _order(lab), _weeks(lab)
     mine, best, naive = (sum(weeks.of(o)) for o in (order, weeks.one_by_one(), list(PARTS)))
@@ -792,6 +799,7 @@ def order_is_good(lab: Lab) -> None:
             ask="In which week is the difference greatest, and what ships there?",
             misconception="once",
         )
+    return f"Nine weeks cost {mine:,.0f} USD, {naive:,.0f} in the order of the module: {', '.join(order)}."
 
 
 # -- twelve weeks later -----------------------------------------------------------------------------------------------------
