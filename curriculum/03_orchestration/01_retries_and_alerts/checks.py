@@ -120,7 +120,7 @@ def _pairs(lab: Lab) -> list[tuple[str, bool]]:
     return sorted({(t["task_class"], bool(t["is_idempotent"])) for t in _tables(lab)["tasks"]})
 
 
-def _policy(lab: Lab) -> list[dict[str, Any]]:
+def read_policy(lab: Lab) -> list[dict[str, Any]]:
     """The learner's rows, checked."""
 
     def make() -> list[dict[str, Any]]:
@@ -196,7 +196,7 @@ def _months(lab: Lab) -> dict[str, list[dict[str, float]]]:
         return lab.judge("workshop.sim.retries:run_months", _tables(lab), _seeds(lab, "months", MONTHS), policies)
 
     def make() -> dict[str, list[dict[str, float]]]:
-        mine = bills({"yours": _policy(lab)})
+        mine = bills({"yours": read_policy(lab)})
         return {**mine, **lab.kept("months", lambda: bills({"today": None, "best": _best(lab)}))}
 
     return lab.once("months", make)
@@ -246,9 +246,9 @@ def months_cost_little(lab: Lab) -> None:
         "unsafe_write": 150 * (_mean(months["yours"], "second_writes") - _mean(months["best"], "second_writes")),
         "no_retry": 60 * (_mean(months["yours"], "pages") - _mean(months["best"], "pages")),
     }
-    timeouts = {r["task_class"]: r["timeout_minutes"] for r in _policy(lab)}
+    timeouts = {r["task_class"]: r["timeout_minutes"] for r in read_policy(lab)}
     worst = max(parts, key=parts.__getitem__)
-    if worst in ("too_short", "no_retry") and any(r["budget_ratio"] is not None for r in _policy(lab)):
+    if worst in ("too_short", "no_retry") and any(r["budget_ratio"] is not None for r in read_policy(lab)):
         worst = "budget"
     if worst == "too_short" and max(timeouts.values()) > 300:
         worst = "long_timeout"
@@ -299,7 +299,7 @@ def unsafe_writes_stop(lab: Lab) -> None:
     """After a network error nobody knows whether the write has arrived. Counted in the months; and by the rows, for errors that
     did not come up in them."""
     months = _months(lab)
-    again = [r for r in _policy(lab) if not r["is_idempotent"] and r["max_attempts"] > 1 and r["retry_on"]]
+    again = [r for r in read_policy(lab) if not r["is_idempotent"] and r["max_attempts"] > 1 and r["retry_on"]]
     writes = sum(b["second_writes"] for b in months["yours"])
     written = any(set(r["retry_on"]) & {"network", "time-out", "out of memory"} for r in again)
     expect(
@@ -337,7 +337,7 @@ def hopeless_retries_are_few(lab: Lab) -> None:
 def cold_start_is_survived(lab: Lab) -> None:
     """240 tasks that failed at the same second. What decides is how long the policy persists and whether the tasks come back
     together. Deterministic but for the jitter, which is averaged over four nights."""
-    row = next(r for r in _policy(lab) if r["task_class"] == "load" and r["is_idempotent"])
+    row = next(r for r in read_policy(lab) if r["task_class"] == "load" and r["is_idempotent"])
     nights = [lab.judge("workshop.sim.retries:cold_start", row, seed) for seed in _seeds(lab, "worst night", 4)]
     given_up = sum(n["given_up"] for n in nights) / len(nights)
     n = len(nights[0]["done_s"])
@@ -385,7 +385,7 @@ def _picture(mine: Mapping[str, Any], best: Mapping[str, Any]) -> bytes:
 # -- task b ----------------------------------------------------------------------------------------------------------
 
 
-def _rules(lab: Lab) -> list[dict[str, Any]]:
+def read_rules(lab: Lab) -> list[dict[str, Any]]:
     """The learner's rules, checked."""
 
     def make() -> list[dict[str, Any]]:
@@ -454,7 +454,7 @@ def _alerts(lab: Lab) -> dict[str, float]:
             _tables(lab),
             _seeds(lab, "alerts", MONTHS),
             retries,
-            {"yours": _rules(lab)},
+            {"yours": read_rules(lab)},
         )["yours"]
         return {k: sum(m[k] for m in months) for k in months[0]}
 
@@ -491,7 +491,7 @@ def causes_are_found(lab: Lab) -> None:
         f"({recall:.0%}) before the first of these runs was due. {PROMISES['recall']:.0%} is asked for.",
         evidence=_said(got),
         ask="Take a run of a normal DAG whose task gave up: which of your rules fits?"
-        if any(r["on"] == "deadline near" and r["do"] == "page" for r in _rules(lab))
+        if any(r["on"] == "deadline near" and r["do"] == "page" for r in read_rules(lab))
         else "What makes a run late although nothing ever gave up?",
         misconception="only_critical",
     )
@@ -546,7 +546,7 @@ def owners_are_paged(lab: Lab) -> None:
     """The team of the resource where it was an outage, else the owner of the DAG whose task failed; nobody beside. By the first
     page of each cause. A DAG that is hit before the status page says so cannot know: hence 70%."""
     got = _alerts(lab)
-    everybody = any(r["to"] == "everybody" and r["do"] == "page" for r in _rules(lab))
+    everybody = any(r["to"] == "everybody" and r["do"] == "page" for r in read_rules(lab))
     for kind, words, whose in (
         ("own", "causes that are no outage", "the owner of the DAG"),
         ("outages", "outages", "the team of the resource"),
@@ -585,7 +585,7 @@ def twelve_weeks_later(lab: Lab) -> Any:
     from workshop.plots import BLUE, RED, plt
 
     try:
-        policy = _policy(lab)
+        policy = read_policy(lab)
     except CheckFailed:
         lab.begin()
         raise

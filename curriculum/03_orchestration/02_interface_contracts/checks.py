@@ -955,7 +955,7 @@ def _contract(lab: Lab) -> dict[str, Any]:
     return lab.once("contract", made)
 
 
-def _gate(lab: Lab) -> dict[str, list[tuple]]:
+def read_refusals(lab: Lab) -> dict[str, list[tuple]]:
     """What the contract refuses, by batch."""
 
     def run() -> dict[str, list[tuple]]:
@@ -1041,7 +1041,7 @@ FAULTS = {
 def _good_but_refused(lab: Lab) -> tuple[list[str], list[tuple]]:
     """Batches in which nothing is planted, and those of them that the contract refuses: (batch_id, element, rule, rows,
     example)."""
-    refused = _gate(lab)
+    refused = read_refusals(lab)
     good = [
         b
         for (b,) in lab.world.sql("""
@@ -1057,7 +1057,7 @@ def _good_but_refused(lab: Lab) -> tuple[list[str], list[tuple]]:
 def bad_is_refused(lab: Lab) -> None:
     """Thirteen kinds of faults, planted twice each. Truth: what was planted. A refusal for another field is luck: the next bad
     batch passes. Who refuses good batches has not told bad from good, and earns nothing for the bad ones."""
-    refused = _gate(lab)
+    refused = read_refusals(lab)
     planted = lab.world.sql(
         "select batch_id, kind, element from truth.message_plants where not is_decoy order by all"
     ).rows
@@ -1132,7 +1132,7 @@ def good_is_accepted(lab: Lab) -> None:
     """All batches in which nothing is planted, those included that look odd and are as agreed."""
     good, wrong = _good_but_refused(lab)
     expect(
-        len(_gate(lab)) > len(wrong),
+        len(read_refusals(lab)) > len(wrong),
         "This contract refuses no bad batch at all."
         if not wrong
         else f"This contract refuses {len(wrong)} good batches and not one bad one.",

@@ -260,7 +260,7 @@ def _rows(value: Any, what: str, columns: list[str]) -> list[dict[str, Any]]:
     return as_table(value, what, columns).dicts()
 
 
-def _policy(lab: Lab) -> dict[str, dict[str, float]]:
+def read_policy(lab: Lab) -> dict[str, dict[str, float]]:
     """The learner's parameters, checked: slots by pool, timeout_minutes by task, priority by class."""
 
     def make() -> dict[str, dict[str, float]]:
@@ -347,7 +347,7 @@ def _best(lab: Lab) -> dict[str, dict[str, float]]:
     }
 
 
-def _today(lab: Lab) -> dict[str, dict[str, float]]:
+def todays_policy(lab: Lab) -> dict[str, dict[str, float]]:
     slots = {p: int(n) for p, n in lab.world.sql("select pool, slots from ops.batch_pools")}
     timeout = dict(lab.world.sql("select task_id, timeout_minutes::double from ops.batch_tasks").rows)
     return {
@@ -362,13 +362,13 @@ def _weeks(lab: Lab) -> dict[str, dict[str, Any]]:
 
     def make() -> dict[str, dict[str, Any]]:
         seed = str(int(lab.rng("nights").integers(2**62)))
-        mine, best = _policy(lab), _best(lab)
-        policies = {"yours": mine, "reference": best, "today": _today(lab)}
+        mine, best = read_policy(lab), _best(lab)
+        policies = {"yours": mine, "reference": best, "today": todays_policy(lab)}
         # What yours would come to with the reference's time-outs: so the time-outs can be told from the pools.
         policies[OTHER_TIMEOUTS] = mine | {"timeout_minutes": best["timeout_minutes"]}
         return lab.judge("workshop.sim.node:judge_parameters", _tasks(lab), seed, policies, NIGHTS)
 
-    _policy(lab)  # what cannot be read is told once, so it must not be kept under another name
+    read_policy(lab)  # what cannot be read is told once, so it must not be kept under another name
     return lab.once("weeks", make)
 
 
@@ -419,7 +419,7 @@ def time_outs_spare_work(lab: Lab) -> None:
     got = weeks["yours"]
     n, limit = got["healthy"], _most_killed(got)
     worst = sorted(got["false_by_task"].items(), key=lambda kv: -kv[1])[:8]
-    minutes = _policy(lab)["timeout_minutes"]
+    minutes = read_policy(lab)["timeout_minutes"]
     ratios = [60 * minutes[t] / m["season_s"] for t, m in _truth(lab).items() if m["season_s"]]
     expect(
         got["false"] <= limit,
@@ -449,7 +449,7 @@ def time_outs_end_what_hangs(lab: Lab) -> None:
     """By the time-outs themselves: their sum is what hung runs cost, as each task hangs as often as any other. A bound for each
     task apart would be met best by one multiple for all; a sum asks which of them need it. By what the tasks take alone,
     since the company of the past weeks is none of the season's."""
-    minutes = _policy(lab)["timeout_minutes"]
+    minutes = read_policy(lab)["timeout_minutes"]
     alone = {t: m["season_s"] / 60 for t, m in _truth(lab).items() if m["season_s"]}
     total, most = sum(minutes[t] for t in alone), BOUND * sum(alone.values())
     rows = sorted(
@@ -472,7 +472,7 @@ def time_outs_end_what_hangs(lab: Lab) -> None:
 def memory_is_enough(lab: Lab) -> None:
     """What may run at once, at its peak, against what the machine has."""
     weeks = _weeks(lab)
-    got, slots = weeks["yours"], _policy(lab)["slots"]
+    got, slots = weeks["yours"], read_policy(lab)["slots"]
     expect(
         got["out_of_memory"] == 0,
         f"With {slots['memory']} slots for the memory pool and {slots['general']} for the general one, "
@@ -492,7 +492,7 @@ def nights_end_early(lab: Lab) -> None:
     _expect_alive(weeks)
     got, best = weeks["yours"], weeks["reference"]
     ends, right = _end_h(got), _end_h(best)
-    slots = _policy(lab)["slots"]
+    slots = read_policy(lab)["slots"]
     few = slots["memory"] < 4 and got["peak_gb"] < 75
     otherwise = _end_h(weeks[OTHER_TIMEOUTS])
     stuck = otherwise <= (1 + LATER) * right
@@ -520,7 +520,7 @@ def trainings_end_early(lab: Lab) -> None:
     weeks = _weeks(lab)
     _expect_alive(weeks)
     ends, right = (weeks[name]["class_ends_h"]["train"] for name in ("yours", "reference"))
-    rank = _policy(lab)["priority"]
+    rank = read_policy(lab)["priority"]
     order = ", ".join(f"{c} {rank[c]:g}" for c in sorted(rank, key=lambda c: (rank[c], c)))
     expect(
         ends <= (1 + TRAINED_LATER) * right,
@@ -538,12 +538,14 @@ def twelve_weeks_later(lab: Lab) -> Any:
     from workshop.plots import BLUE, RED, plt
 
     try:
-        mine = _policy(lab)
+        mine = read_policy(lab)
     except CheckFailed:
         lab.begin()
         raise
     seed = str(int(lab.rng("season").integers(2**62)))
-    got = lab.judge("workshop.sim.node:judge_parameters", _tasks(lab), seed, {"yours": mine, "today": _today(lab)}, 84)
+    got = lab.judge(
+        "workshop.sim.node:judge_parameters", _tasks(lab), seed, {"yours": mine, "today": todays_policy(lab)}, 84
+    )
     figure, (ends, killed) = plt.subplots(1, 2, figsize=(8.6, 3.2), width_ratios=(3, 1))
     for name, colour, words in (("today", RED, "as set today"), ("yours", BLUE, "your parameters")):
         weekly = np.array(got[name]["ends_h"]).reshape(12, 7).mean(axis=1)

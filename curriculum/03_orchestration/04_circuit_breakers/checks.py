@@ -904,7 +904,7 @@ LAST_REFUSAL_S = 600.0
 COST_SHARE = 1 / 3
 
 
-def _policy(lab: Lab) -> tuple[dict[str, dict[str, float]], dict[str, str]]:
+def read_policy(lab: Lab) -> tuple[dict[str, dict[str, float]], dict[str, str]]:
     """The learner's policy, checked: settings by service, fallback by dag_id."""
     callers = lab.world.sql("select dag_id, service_name from ops.tasks where service_name is not null order by dag_id")
     services = sorted(set(callers.column("service_name")))
@@ -978,7 +978,7 @@ def _number(service: str, setting: str, value: Any) -> float:
     return int(number) if whole else number
 
 
-def _cluster(lab: Lab) -> tuple[int, list[dict[str, Any]], list[dict[str, Any]]]:
+def read_cluster(lab: Lab) -> tuple[int, list[dict[str, Any]], list[dict[str, Any]]]:
     """Slots, DAGs and services of the shared pool as the simulation takes them."""
     slots = int(lab.world.sql("select slots from ops.pools where pool = 'shared'").value())
     dags = lab.world.sql(
@@ -1051,7 +1051,7 @@ def _day(rng: np.random.Generator, parts: Sequence[tuple[str, Sequence[str]]]) -
     return {"seed": int(rng.integers(2**62)), "phases": phases}
 
 
-def _days(lab: Lab, services: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+def draw_service_days(lab: Lab, services: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     rng = lab.rng("days")
     one, two = (
         str(s) for s in rng.permutation([s["service_name"] for s in services if s["service_name"] != "geocoding"])[:2]
@@ -1087,7 +1087,7 @@ def _reference(dags: Sequence[dict[str, Any]], services: Sequence[dict[str, Any]
     return breakers, fallbacks
 
 
-def _simulate(
+def run_service_days(
     lab: Lab, policy: tuple[dict, dict], days: Sequence[dict[str, Any]], cluster: tuple[int, list, list]
 ) -> list[dict[str, Any]]:
     """The days under a policy. The same world, days and policy give the same, so it is kept: two checks ask for it."""
@@ -1100,7 +1100,7 @@ def _simulate(
     return lab.kept(f"{days!r} under {policy!r}", make)
 
 
-def _today(dags: Sequence[dict[str, Any]]) -> tuple[dict, dict]:
+def todays_policy(dags: Sequence[dict[str, Any]]) -> tuple[dict, dict]:
     """Kestrel before: no breaker, everybody waits for the time-out and goes on with what there is."""
     return {}, {dag["dag_id"]: "stale" for dag in dags if dag["service_name"]}
 
@@ -1109,8 +1109,8 @@ def _today(dags: Sequence[dict[str, Any]]) -> tuple[dict, dict]:
 def settings_fit_each_service(lab: Lab) -> None:
     """Busy hours of each service through the kit's breaker with the learner's settings, at the latencies that this world
     was made with: one healthy (answers twice as slow for a quarter of it), 40 minutes 25 times as slow, one healthy."""
-    breakers, _ = _policy(lab)
-    _, _, services = _cluster(lab)
+    breakers, _ = read_policy(lab)
+    _, _, services = read_cluster(lab)
     seed = int(lab.rng("probe").integers(2**62))
     rows = lab.judge("workshop.sim.degradation:probe_breakers", services, breakers, seed, TIMES_SLOWER)
     usual = {s["service_name"]: s["median_s"] for s in services}
@@ -1158,13 +1158,13 @@ def settings_fit_each_service(lab: Lab) -> None:
 def neighbours_are_unharmed(lab: Lab) -> None:
     """The shared pool, simulated slot by slot on four days on which geocoding, which most callers need, hangs for an hour or
     two. It is about the breakers, so every caller goes on with an old answer: then nothing but waiting holds a slot."""
-    breakers, fallbacks = _policy(lab)
-    cluster = _cluster(lab)
+    breakers, fallbacks = read_policy(lab)
+    cluster = read_cluster(lab)
     rng = lab.rng("neighbours")
     days = [_day(rng, [("geocoding", ("hangs",))]) for _ in range(4)]
     goes_on = dict.fromkeys(fallbacks, "stale")
-    calm = _simulate(lab, (breakers, goes_on), [d | {"phases": []} for d in days], cluster)
-    mine = _simulate(lab, (breakers, goes_on), days, cluster)
+    calm = run_service_days(lab, (breakers, goes_on), [d | {"phases": []} for d in days], cluster)
+    mine = run_service_days(lab, (breakers, goes_on), days, cluster)
     usual, late, runs = (
         sum(d[k] for d in x)
         for x, k in ((calm, "late_neighbours"), (mine, "late_neighbours"), (mine, "neighbour_runs"))
@@ -1193,11 +1193,11 @@ def neighbours_are_unharmed(lab: Lab) -> None:
 def old_answers_are_allowed(lab: Lab) -> None:
     """On the same days, with the best policy's breakers. A service that failed before it gave its first answer has none to
     offer: what even the best policy cannot avoid is free, and five more."""
-    _, fallbacks = _policy(lab)
-    cluster = _cluster(lab)
-    days = _days(lab, cluster[2])
+    _, fallbacks = read_policy(lab)
+    cluster = read_cluster(lab)
+    days = draw_service_days(lab, cluster[2])
     reference = _reference(*cluster[1:])
-    best, mine = (_simulate(lab, p, days, cluster) for p in (reference, (reference[0], fallbacks)))
+    best, mine = (run_service_days(lab, p, days, cluster) for p in (reference, (reference[0], fallbacks)))
     used, free = (sum(row["too_stale"] for day in x for row in day["callers"]) for x in (mine, best))
     expect(
         used <= free + 5,
@@ -1214,12 +1214,12 @@ def outage_costs_little(lab: Lab) -> None:
     """Cost at the prices of the lab, on the same three days. Best: a rule that knows only this world's tables; naive: the
     cheapest fallback that is the same for every caller. A third of the way from best to naive is allowed. All three with
     the same breakers: a breaker that opens a minute later may make three runs of a critical DAG late, a matter of luck."""
-    _, fallbacks = _policy(lab)
-    cluster = _cluster(lab)
-    days = _days(lab, cluster[2])
+    _, fallbacks = read_policy(lab)
+    cluster = read_cluster(lab)
+    days = draw_service_days(lab, cluster[2])
     reference = _reference(*cluster[1:])
-    best, mine = (_simulate(lab, p, days, cluster) for p in (reference, (reference[0], fallbacks)))
-    alike = [_simulate(lab, (reference[0], dict.fromkeys(reference[1], f)), days, cluster) for f in FALLBACKS]
+    best, mine = (run_service_days(lab, p, days, cluster) for p in (reference, (reference[0], fallbacks)))
+    alike = [run_service_days(lab, (reference[0], dict.fromkeys(reference[1], f)), days, cluster) for f in FALLBACKS]
     naive = min(alike, key=_total)
     least, yours, most = map(_total, (best, mine, naive))
     share = (yours - least) / max(most - least, 1.0)
@@ -1271,8 +1271,8 @@ def twelve_weeks_later(lab: Lab) -> Any:
     """Twelve weeks with an outage each, under the learner's policy and without a breaker."""
     from workshop.plots import BLUE, GREY, RED, plt
 
-    policy = _policy(lab)
-    cluster = _cluster(lab)
+    policy = read_policy(lab)
+    cluster = read_cluster(lab)
     rng = lab.rng("weeks")
     names = [s["service_name"] for s in cluster[2]]
     days = []
@@ -1281,7 +1281,7 @@ def twelve_weeks_later(lab: Lab) -> Any:
         days.append(
             _day(rng, [(service, [("slow", "hangs"), ("hangs", "flaps"), ("slow", "refuses")][int(rng.integers(3))])])
         )
-    mine, naive = (_simulate(lab, p, days, cluster) for p in (policy, _today(cluster[1])))
+    mine, naive = (run_service_days(lab, p, days, cluster) for p in (policy, todays_policy(cluster[1])))
     figure, (cost, late) = plt.subplots(1, 2, figsize=(8.6, 3.2))
     weeks = np.arange(1, 13)
     for result, colour, name in ((naive, RED, "no breaker"), (mine, BLUE, "your policy")):

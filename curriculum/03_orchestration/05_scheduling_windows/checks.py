@@ -184,12 +184,12 @@ def _nights(lab: Lab) -> list[Night]:
     return lab.kept("nights", make)
 
 
-def _read(world: World, month_end: bool) -> tuple[list[Job], dict[str, Any]]:
+def read_jobs(world: World, month_end: bool) -> tuple[list[Job], dict[str, Any]]:
     return night_of(lambda sql: world.sql(sql).dicts(), month_end=month_end)
 
 
 def _night(lab: Lab, rng: np.random.Generator, name: str, world: World, month_end: bool) -> Night:
-    jobs, capacity = _read(world, month_end)
+    jobs, capacity = read_jobs(world, month_end)
     jobs += _edge_jobs(rng, jobs, capacity)
     for job in jobs:
         rng.shuffle(job["minutes"])
@@ -229,7 +229,7 @@ def _p95(peaks: Sequence[float]) -> float:
     return sorted(peaks)[-2]
 
 
-def _plan(lab: Lab, jobs: list[Job], capacity: dict[str, Any], current: list[Row] | None, what: str) -> list[Row]:
+def read_plan(lab: Lab, jobs: list[Job], capacity: dict[str, Any], current: list[Row] | None, what: str) -> list[Row]:
     """The learner's plan as rows of plain numbers, one for each job."""
     given = (jobs, capacity) if current is None else (jobs, capacity, current)
     table = as_table(lab.call("schedule", *given), f"What schedule returned for {what}", COLUMNS)
@@ -270,7 +270,7 @@ def _judged(lab: Lab) -> list[tuple[Night, list[Row], dict[str, Any]]]:
     def run() -> list[tuple[Night, list[Row], dict[str, Any]]]:
         made = []
         for night in _nights(lab):
-            plan = _plan(lab, night.jobs, night.capacity, None, night.name)
+            plan = read_plan(lab, night.jobs, night.capacity, None, night.name)
             made.append((night, plan, _replay(lab, night.jobs, plan, night.capacity, night.minutes)))
         return made
 
@@ -456,7 +456,7 @@ class Change:
 
 def _changes(lab: Lab) -> list[Change]:
     def make() -> list[Change]:
-        jobs, capacity = _read(lab.world, False)
+        jobs, capacity = read_jobs(lab.world, False)
         rng = lab.rng("changes")
         current = list(_in_force(rng, jobs, capacity).values())
         nobody: frozenset[str] = frozenset()
@@ -580,7 +580,7 @@ def _change(
 def change_stays_local(lab: Lab) -> None:
     """Plans in force are made here, so this does not depend on the learner's own first plan."""
     for change in _changes(lab):
-        plan = _plan(lab, change.jobs, change.capacity, change.current, f"a night where {change.what}")
+        plan = read_plan(lab, change.jobs, change.capacity, change.current, f"a night where {change.what}")
         was = {row["job_id"]: row for row in change.current}
         moved = [
             (
@@ -875,7 +875,7 @@ def years_are_right(lab: Lab) -> None:
 # -- twelve weeks -----------------------------------------------------------------------------------------------------------
 
 
-def clocks(world: World, jobs: Sequence[Job]) -> list[Row]:
+def todays_plan(world: World, jobs: Sequence[Job]) -> list[Row]:
     """Today's plan: each job starts by its own clock, and promises nothing."""
     struck = dict(
         world.sql(
@@ -899,9 +899,9 @@ def twelve_weeks_later(lab: Lab) -> Any:
     """Eighty-four nights under the learner's windows and under today's clocks, on the same draws."""
     from workshop.plots import BLUE, GREY, RED, plt
 
-    jobs, capacity = _read(lab.world, False)
-    plan = _plan(lab, jobs, capacity, None, "an ordinary night")
-    today = clocks(lab.world, jobs)
+    jobs, capacity = read_jobs(lab.world, False)
+    plan = read_plan(lab, jobs, capacity, None, "an ordinary night")
+    today = todays_plan(lab.world, jobs)
     minutes = draw_minutes(lab.rng("weeks"), jobs, 84).tolist()
     mine, naive = (_replay(lab, jobs, p, capacity, minutes) for p in (plan, today))
     figure, (load, peaks) = plt.subplots(1, 2, figsize=(8.6, 3.2), width_ratios=[1.7, 1])

@@ -428,7 +428,7 @@ def _worlds(lab: Lab) -> list[World]:
     return [lab.world, *lab.worlds(WORLDS)]
 
 
-def _minutes(lab: Lab, world: World) -> dict[str, float]:
+def read_minutes(lab: Lab, world: World) -> dict[str, float]:
     """The learner's minutes by handoff."""
 
     def make() -> dict[str, float]:
@@ -468,7 +468,7 @@ def _truth(world: World) -> list[dict[str, Any]]:
 def slow_handoff_comes_first(lab: Lab) -> None:
     """By what-if, on three worlds of six streams. In each the longest wait is a decoy."""
     for world in _worlds(lab):
-        mine = _minutes(lab, world)
+        mine = read_minutes(lab, world)
         truth = _truth(world)
         for stream in sorted({r["stream_id"] for r in truth}):
             rows = [r for r in truth if r["stream_id"] == stream]
@@ -510,7 +510,7 @@ def slow_handoff_comes_first(lab: Lab) -> None:
 def minutes_are_right(lab: Lab) -> None:
     """Each handoff within a minute or 5%, since budgets are argued with them."""
     for world in _worlds(lab):
-        mine = _minutes(lab, world)
+        mine = read_minutes(lab, world)
         truth = [r for r in _truth(world) if r["minutes_forward"] >= TOLERANCE_MIN]
         wrong = [
             (r["handoff_id"], r["kind"], round(r["minutes_forward"], 1), round(mine.get(r["handoff_id"], 0.0), 1))
@@ -544,7 +544,7 @@ def minutes_are_right(lab: Lab) -> None:
 def idle_handoffs_bring_nothing(lab: Lab) -> None:
     """Where not to spend an hour is half of the answer; a wait before a timer, or beside a longer path, costs nobody a thing."""
     for world in _worlds(lab):
-        mine = _minutes(lab, world)
+        mine = read_minutes(lab, world)
         rows = [r for r in _truth(world) if r["minutes_forward"] < 0.05]
         gone = [r["handoff_id"] for r in rows if r["handoff_id"] not in mine]
         expect(
@@ -656,7 +656,7 @@ def twelve_weeks_later(lab: Lab) -> Any:
     """Every week one handoff of the six streams is made an hour shorter, by the learner's list and by the longest wait."""
     from workshop.plots import BLUE, GREY, RED, plt
 
-    mine = _minutes(lab, lab.world)
+    mine = read_minutes(lab, lab.world)
     waits = {r["handoff_id"]: r["wait"] for r in _truth(lab.world)}
     streams = _streams(lab.world)
     figure, ax = plt.subplots(figsize=(7.6, 3.4))

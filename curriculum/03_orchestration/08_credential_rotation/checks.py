@@ -760,7 +760,7 @@ PERIODS = [7, 8.5, 10, 12, 14, 17, 20, 25, 30, 37, 45, 56, 70, 90, 110, 140, 180
 BOUNDS = [1, 2, 3, 4, 5, 7, 9, 12, 15, 19, 24, 30]
 
 
-def _policy(lab: Lab) -> dict[str, dict[str, Any]]:
+def read_policy(lab: Lab) -> dict[str, dict[str, Any]]:
     """The policy by class, or a failed check that says what a row lacks."""
 
     def make() -> dict[str, dict[str, Any]]:
@@ -801,30 +801,30 @@ def _policy(lab: Lab) -> dict[str, dict[str, Any]]:
     return lab.once("policy", make)
 
 
-def _classes(lab: Lab) -> list[dict[str, Any]]:
+def read_classes(lab: Lab) -> list[dict[str, Any]]:
     return [
         {k: v if isinstance(v, str) else float(v) for k, v in row.items()}
         for row in lab.world.sql("select * from truth.credential_classes order by class").dicts()
     ]
 
 
-def _simulated(lab: Lab, policy: dict[str, dict[str, Any]], seed: str) -> dict[str, dict[str, Any]]:
-    rows = lab.judge("workshop.sim.credentials:simulate_policy", _classes(lab), policy, seed)
+def simulate_classes(lab: Lab, policy: dict[str, dict[str, Any]], seed: str) -> dict[str, dict[str, Any]]:
+    rows = lab.judge("workshop.sim.credentials:simulate_policy", read_classes(lab), policy, seed)
     return {row["class"]: row for row in rows}
 
 
-def _seed(lab: Lab, name: str) -> str:
+def seed_of(lab: Lab, name: str) -> str:
     return str(lab.rng(name).integers(2**62))
 
 
 def _mine(lab: Lab) -> dict[str, dict[str, Any]]:
-    return lab.once("mine", lambda: _simulated(lab, _policy(lab), _seed(lab, "judged")))
+    return lab.once("mine", lambda: simulate_classes(lab, read_policy(lab), seed_of(lab, "judged")))
 
 
 @check("b", "no planned rotation cuts a caller off", points=1)
 def bounds_cut_nobody_off(lab: Lab) -> str:
     """Eight quarters under the policy, with the lags and laggards that this world was made with."""
-    rules, results = _policy(lab), _mine(lab)
+    rules, results = read_policy(lab), _mine(lab)
     for name in CLASSES:
         row = results[name]
         expect(
@@ -852,8 +852,8 @@ def bounds_cut_nobody_off(lab: Lab) -> str:
 @check("b", "a leak is closed within minutes, and touches and tells the callers of its account alone", points=1)
 def leaks_are_emergencies(lab: Lab) -> str:
     """By the rows of the policy, and by the callers that a leak stops in the simulation."""
-    rules, results = _policy(lab), _mine(lab)
-    about = {row["class"]: row for row in _classes(lab)}
+    rules, results = read_policy(lab), _mine(lab)
+    about = {row["class"]: row for row in read_classes(lab)}
     for name in CLASSES:
         rule = rules[name]
         expect(
@@ -890,7 +890,7 @@ def leaks_are_emergencies(lab: Lab) -> str:
 @check("b", "every overlap ends", points=0.5)
 def overlaps_end(lab: Lab) -> str:
     """The longest time for which an old version stayed valid, over eight quarters."""
-    rules, results = _policy(lab), _mine(lab)
+    rules, results = read_policy(lab), _mine(lab)
     for name in CLASSES:
         longest = results[name]["longest_overlap_days"]
         expect(
@@ -911,14 +911,14 @@ def policy_costs_little(lab: Lab) -> str:
     """US dollars a year at the prices of the lab, periods and bounds alone: at the bound, after leaks and for accounts the best
     rule is used for all, since other checks ask for these. Best: a grid search for each class on other draws. Naive: the best
     period and bound that are the same for all three."""
-    rules = _policy(lab)
-    classes = _classes(lab)
-    best, alike = lab.judge("workshop.sim.credentials:search_policy", classes, _seed(lab, "search"), PERIODS, BOUNDS)
+    rules = read_policy(lab)
+    classes = read_classes(lab)
+    best, alike = lab.judge("workshop.sim.credentials:search_policy", classes, seed_of(lab, "search"), PERIODS, BOUNDS)
     same = {name: alike for name in CLASSES}
     fixed = {"at_bound": "escalate", "leak_minutes": 5.0, "tell": "affected", "accounts": "one each"}
     yours = {name: rule | fixed for name, rule in rules.items()}
-    seed = _seed(lab, "judged")
-    runs = [_simulated(lab, p, seed) for p in (yours, best, same)]
+    seed = seed_of(lab, "judged")
+    runs = [simulate_classes(lab, p, seed) for p in (yours, best, same)]
     count = {row["class"]: row["accounts"] for row in classes}
     mine, least, most = (sum(run[c]["usd"] * count[c] for c in CLASSES) for run in runs)
     share = (mine - least) / (most - least)
@@ -955,10 +955,10 @@ def twelve_weeks_later(lab: Lab) -> Any:
     learner's rotator and by a calendar."""
     from workshop.plots import BLUE, GREEN, GREY, ORANGE, RED, plt
 
-    rules = _policy(lab)
-    classes = _classes(lab)
-    seed = _seed(lab, "twelve weeks")
-    before, after = _simulated(lab, TODAY, seed), _simulated(lab, rules, seed)
+    rules = read_policy(lab)
+    classes = read_classes(lab)
+    seed = seed_of(lab, "twelve weeks")
+    before, after = simulate_classes(lab, TODAY, seed), simulate_classes(lab, rules, seed)
     count = {row["class"]: row["accounts"] * 12 / 52 for row in classes}
     figure, (bill, calls) = plt.subplots(1, 2, figsize=(8.8, 3.3))
     kinds = {"rotation": BLUE, "escalation": GREEN, "failed in rotations": RED, "exposure": ORANGE, "emergencies": GREY}

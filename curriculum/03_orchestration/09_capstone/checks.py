@@ -104,25 +104,26 @@ class Part:
 
 def _contract(lab: Lab) -> dict[str, float]:
     """Shares of bad batches that are let in, and of good ones that are not."""
-    refused = set(_of("3.2")._gate(lab))
+    refused = set(_of("3.2").read_refusals(lab))
     bad = {b for (b,) in lab.world.sql("select batch_id from truth.message_plants where not is_decoy")}
     good = {b for (b,) in lab.world.sql("select distinct batch_id from raw.order_messages")} - bad
     return {"bad_in": len(bad - refused) / len(bad), "good_out": len(good & refused) / len(good)}
 
 
 def _services(lab: Lab) -> list[float]:
-    return _service_days(lab, _of("3.4")._policy(lab))
+    return _service_days(lab, _of("3.4").read_policy(lab))
 
 
 def _service_days(lab: Lab, policy: tuple[dict, dict]) -> list[float]:
     """US dollars that an outage of a service costs the DAGs of the month, on each of some days."""
     of = _of("3.4")
-    cluster = lab.once("cluster", lambda: of._cluster(lab))
-    days = of._days(lab, cluster[2])
+    cluster = lab.once("cluster", lambda: of.read_cluster(lab))
+    days = of.draw_service_days(lab, cluster[2])
     calm = lab.kept(
-        "calm days", lambda: of._simulate(lab, of._today(cluster[1]), [d | {"phases": []} for d in days], cluster)
+        "calm days",
+        lambda: of.run_service_days(lab, of.todays_policy(cluster[1]), [d | {"phases": []} for d in days], cluster),
     )
-    got = of._simulate(lab, policy, days, cluster)
+    got = of.run_service_days(lab, policy, days, cluster)
     mine = set(_dags(lab).column("dag_id"))
 
     def usd(day: Mapping[str, Any]) -> float:
@@ -133,8 +134,8 @@ def _service_days(lab: Lab, policy: tuple[dict, dict]) -> list[float]:
 
 def _windows(lab: Lab) -> dict[str, Any]:
     of = _of("3.5")
-    jobs, capacity = of._read(lab.world, False)
-    return _crowding(lab, jobs, capacity, of._plan(lab, jobs, capacity, None, "an ordinary night"))
+    jobs, capacity = of.read_jobs(lab.world, False)
+    return _crowding(lab, jobs, capacity, of.read_plan(lab, jobs, capacity, None, "an ordinary night"))
 
 
 def _crowding(lab: Lab, jobs: list, capacity: Mapping[str, Any], plan: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -163,7 +164,7 @@ def _load(lab: Lab) -> str:
 
 def _handoffs(lab: Lab) -> dict[str, float]:
     """Hours a night that reports still wait, though an hour of one handoff of each stream could be had."""
-    minutes = _of("3.7")._minutes(lab, lab.world)
+    minutes = _of("3.7").read_minutes(lab, lab.world)
     best: dict[str, tuple[float, float]] = {}
     most: dict[str, float] = {}
     rows = lab.world.sql(
@@ -177,7 +178,7 @@ def _handoffs(lab: Lab) -> dict[str, float]:
 
 
 def _credentials(lab: Lab) -> dict[str, float]:
-    return _rotated(lab, _of("3.8")._policy(lab))
+    return _rotated(lab, _of("3.8").read_policy(lab))
 
 
 def _rotated(lab: Lab, rules: dict[str, dict[str, Any]]) -> dict[str, float]:
@@ -187,7 +188,7 @@ def _rotated(lab: Lab, rules: dict[str, dict[str, Any]]) -> dict[str, float]:
     mine = set(_dags(lab).column("dag_id"))
     used = lab.world.sql("select class, dag_id from ops.api_accounts where disabled_on is null").rows
     usd = refused = 0.0
-    for name, row in of._simulated(lab, rules, of._seed(lab, "whole month")).items():
+    for name, row in of.simulate_classes(lab, rules, of.seed_of(lab, "whole month")).items():
         accounts = sum(c == name and d in mine for c, d in used)
         usd += accounts * (row["usd"] - row["costs"]["failed in rotations"]) / 365
         # Each account and rotation of eight quarters was simulated; a caller that is cut off has one run refused.
@@ -197,10 +198,10 @@ def _rotated(lab: Lab, rules: dict[str, dict[str, Any]]) -> dict[str, float]:
 
 
 ALL = (
-    Part("retries", "retry_policy", "3.1", "a", "retry_policy", lambda lab: _of("3.1")._policy(lab)),
-    Part("alerts", "RULES", "3.1", "b", "RULES", lambda lab: _of("3.1")._rules(lab)),
+    Part("retries", "retry_policy", "3.1", "a", "retry_policy", lambda lab: _of("3.1").read_policy(lab)),
+    Part("alerts", "RULES", "3.1", "b", "RULES", lambda lab: _of("3.1").read_rules(lab)),
     Part("contract", "contract", "3.2", "c", "contract", _contract),
-    Part("parameters", "parameters", "3.3", "b", "parameters", lambda lab: _of("3.3")._policy(lab)),
+    Part("parameters", "parameters", "3.3", "b", "parameters", lambda lab: _of("3.3").read_policy(lab)),
     Part("services", "services", "3.4", "b", "policy", _services),
     Part("windows", "schedule", "3.5", "a", "schedule", _windows),
     Part("load", "load", "3.6", "a", "load", _load),
@@ -219,7 +220,7 @@ def _today(lab: Lab) -> dict[str, Any]:
     def make() -> dict[str, Any]:
         alike = {"to": "everybody", "group_by": "none", "group_minutes": 0, "notice": False}
         services, rules = lab.of("3.4"), lab.of("3.8")
-        jobs, capacity = _of("3.5")._read(lab.world, False)
+        jobs, capacity = _of("3.5").read_jobs(lab.world, False)
         hours = lab.world.sql(
             "select sum(most) / 60 from (select max(minutes_forward) as most from ops.handoffs join "
             "truth.handoff_gains using (handoff_id) group by stream_id)"
@@ -228,9 +229,9 @@ def _today(lab: Lab) -> dict[str, Any]:
             "retries": None,
             "alerts": [rule | alike for rule in PAGES_TODAY],
             "contract": {"bad_in": 1.0, "good_out": 0.0},
-            "parameters": _of("3.3")._today(lab),
-            "services": _service_days(services, _of("3.4")._today(_of("3.4")._cluster(services)[1])),
-            "windows": _crowding(lab.of("3.5"), jobs, capacity, _of("3.5").clocks(lab.world, jobs)),
+            "parameters": _of("3.3").todays_policy(lab),
+            "services": _service_days(services, _of("3.4").todays_policy(_of("3.4").read_cluster(services)[1])),
+            "windows": _crowding(lab.of("3.5"), jobs, capacity, _of("3.5").todays_plan(lab.world, jobs)),
             "load": "unsafe",
             "handoffs": {"hours": float(hours)},
             "credentials": _rotated(rules, _of("3.8").TODAY),
