@@ -3,6 +3,7 @@
 #   make lab     set up, build the default world, open JupyterLab on the start page
 #   make test    set up and run all tests
 #   make grade   grade a folder: make grade SUBMISSIONS=folder OUT=book.duckdb (without SUBMISSIONS: a sample cohort)
+#   make dagster set up Dagster, for the notebook in which your retry policy of lab 3.1 runs on it
 #   make build   build modules/, labs/, solutions/ and what else is generated from curriculum/ (what changed)
 #   make contract   every topic's contract, whole, on five seeds: an hour or so (make contract TOPICS="3.1 3.2" SEEDS=20)
 #   make bench   measure, and print ratios (make bench BENCH="overhead memory" for parts of it)
@@ -18,7 +19,7 @@ LAB_ARGS ?=
 # A run without bytecode files pays two to four times as much for every import.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: lab test contract grade build bench lock setup
+.PHONY: lab test contract grade build bench lock setup dagster
 .DELETE_ON_ERROR:
 
 setup: $(VENV)/installed
@@ -29,9 +30,15 @@ $(VENV)/installed: requirements.txt pyproject.toml .ci/setup.sh .ci/overrides.js
 $(VENV)/installed-tests: $(VENV)/installed requirements-test.txt
 	bash .ci/setup.sh tests $(VENV)
 
+$(VENV)/installed-dagster: $(VENV)/installed requirements-dagster.txt
+	bash .ci/setup.sh dagster $(VENV)
+
 lab: setup
 	$(BIN)/python -m workshop world practice-7 --scale 0.05
 	$(BIN)/jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) $(LAB_ARGS) START_HERE.ipynb
+
+dagster: $(VENV)/installed-dagster
+	@echo "Dagster is there. Open modules/03_orchestration/01_retries_and_alerts_on_dagster.ipynb (make lab opens JupyterLab)."
 
 test: $(VENV)/installed-tests
 	$(BIN)/ruff check

@@ -21,4 +21,5 @@ beyond() { # beyond FILE WHAT EXTRA...: what some extras need beyond requirement
 }
 compile -o requirements.txt
 beyond requirements-cluster.txt "grading on a Dask cluster needs" cluster
-beyond requirements-test.txt "the tests need" test cluster
+beyond requirements-dagster.txt "the lesson on Dagster needs" dagster
+beyond requirements-test.txt "the tests need" test cluster dagster

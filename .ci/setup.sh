@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Makes the virtual environment and installs the lock into it; says what the system lacks and installs it where it may.
 #   setup.sh runtime VENV    what learners and instructors need
+#   setup.sh dagster VENV    what the notebook on Dagster needs on top
 #   setup.sh sandbox VENV    what grading needs of the system on top
 #   setup.sh tests VENV      what the tests need on top
 set -euo pipefail
@@ -49,6 +50,11 @@ runtime)
   cp .ci/overrides.json "$venv/share/jupyter/lab/settings/overrides.json"
   touch "$venv/installed"
   ;;
+dagster)
+  echo "Installing Dagster ..."
+  "$venv/bin/python" -m pip install -q --disable-pip-version-check -r requirements-dagster.txt
+  touch "$venv/installed-dagster"
+  ;;
 sandbox)
   [ "$(uname)" != Linux ] || command -v bwrap >/dev/null || apt bubblewrap
   ;;
@@ -60,7 +66,7 @@ tests)
   touch "$venv/installed-tests"
   ;;
 *)
-  echo "usage: setup.sh runtime|sandbox|tests VENV" >&2
+  echo "usage: setup.sh runtime|dagster|sandbox|tests VENV" >&2
   exit 2
   ;;
 esac
