@@ -16,11 +16,14 @@ from workshop.authoring import (
     EXECUTED,
     KINDS,
     START,
+    Job,
     _differs,
+    build,
     compose,
     compose_start,
     ensure_practice_world,
     generated_texts,
+    installed,
     solve,
     stale,
     tags,
@@ -28,12 +31,14 @@ from workshop.authoring import (
 )
 from workshop.errors import WorkshopError
 from workshop.paths import CURRICULUM, REPOSITORY
-from workshop.topics import Topic, load_checks, syllabus, topic
+from workshop.topics import EXTRAS, Topic, load_checks, syllabus, topic
 from workshop.world import derive_seed, ensure_world, opaque_name
 
 # Fixed here, never used for practice or grading.
 CONTRACT_SEEDS = [derive_seed(b"contract", str(n)) for n in range(3)]
 GRADING_SCALE = syllabus().course["grading_scale"]
+NOTEBOOKS = [(topic_id, kind) for topic_id in TOPICS for kind in (*KINDS, *topic(topic_id).extras)]
+ON_EXTRAS = [(topic_id, kind) for topic_id, kind in NOTEBOOKS if kind in EXTRAS]
 
 
 def test_the_syllabus_has_all_topics_in_order() -> None:
@@ -51,9 +56,15 @@ def test_the_syllabus_has_all_topics_in_order() -> None:
     assert {"1.7", "3.4", "3.6", "5.3"} <= set(TOPICS)
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("topic_id", TOPICS)
+def needs(kind: str) -> None:
+    """Skips a test of a notebook on an extra where that is not installed: nobody could have built it there."""
+    if kind in EXTRAS and not installed(kind):
+        pytest.skip(f"{kind} is not installed (make {kind})")
+
+
+@pytest.mark.parametrize(("topic_id", "kind"), NOTEBOOKS)
 def test_nothing_generated_is_stale(topic_id: str, kind: str) -> None:
+    needs(kind)
     assert not stale(topic(topic_id), kind), f"run make build: {kind} of {topic_id}"
 
 
@@ -64,7 +75,7 @@ def test_start_page_readme_and_dictionary_are_fresh() -> None:
 
 
 def test_no_generated_notebook_is_without_source() -> None:
-    made = {t.notebook(kind) for t in map(topic, TOPICS) for kind in KINDS}
+    made = {topic(topic_id).notebook(kind) for topic_id, kind in NOTEBOOKS}
     there = {p for kind in KINDS for p in (REPOSITORY / kind).rglob("*.ipynb") if ".ipynb_checkpoints" not in p.parts}
     assert there == made
 
@@ -107,6 +118,29 @@ def test_lessons_are_of_the_right_size_and_kind(topic_id: str) -> None:
         assert phrase not in text.lower()
 
 
+@pytest.mark.parametrize(("topic_id", "kind"), ON_EXTRAS)
+def test_notebooks_on_extras_are_short(topic_id: str, kind: str) -> None:
+    nb = compose(topic(topic_id), kind)
+    nbformat.validate(nb)
+    words = sum(len(re.findall(r"\w+", c.source)) for c in nb.cells if c.cell_type == "markdown")
+    assert 600 <= words <= 1100, words
+    assert 6 <= sum(c.cell_type == "code" for c in nb.cells) <= 9
+
+
+def test_a_notebook_on_an_extra_is_left_alone_where_that_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    topic_id, kind = ON_EXTRAS[0]
+    path = topic(topic_id).notebook(kind)
+    was, said = path.read_bytes(), []
+    monkeypatch.setattr("workshop.authoring.jobs", lambda: [Job(topic_id, kind, path)])
+    monkeypatch.setattr("workshop.authoring.installed", lambda extra: False)
+    assert build([topic_id], force=True, say=said.append) == 0
+    assert path.read_bytes() == was
+    assert said == [
+        f"{path.relative_to(REPOSITORY)} is left as it is: {kind} is not installed (make {kind})",
+        "nothing to build",
+    ]
+
+
 @pytest.mark.parametrize("seed", range(len(CONTRACT_SEEDS)))
 @pytest.mark.parametrize("topic_id", TOPICS)
 def test_the_contract_holds(topic_id: str, seed: int) -> None:
@@ -129,10 +163,10 @@ def test_two_runs_give_the_same_points(topic_id: str) -> None:
     assert first == second
 
 
-@pytest.mark.parametrize("kind", EXECUTED)
-@pytest.mark.parametrize("topic_id", TOPICS)
+@pytest.mark.parametrize(("topic_id", "kind"), [pair for pair in NOTEBOOKS if pair[1] in EXECUTED])
 def test_outputs_in_git_are_those_of_a_clean_run(topic_id: str, kind: str, tmp_path: Path) -> None:
     """nbval runs lesson and solution and compares every output but pictures: a changed world or check shows here."""
+    needs(kind)
     ensure_practice_world()
     command = nbval_command(topic(topic_id).notebook(kind), "--nbval", "--nbval-kernel-name", "python3")
     done = subprocess.run(command, env=plain_environment(), capture_output=True, text=True, check=False, cwd=tmp_path)

@@ -2,6 +2,7 @@
 
     lesson.py   py:percent; becomes modules/<module>/<topic>.ipynb, executed
     lab.py      py:percent; becomes labs/... (stubs, no outputs) and solutions/... (solved, executed)
+    dagster.py  py:percent, where there is one: a notebook beside the lesson, executed only where that extra is installed
 
 In lab.py the cells that matter are tagged: parameters, setup, task-a, check-a, task-b, ... A solution stands between
 ``### BEGIN SOLUTION`` and ``### END SOLUTION``. In the lab it is replaced by what follows ``### STUB`` (comment lines, the
@@ -11,6 +12,7 @@ In lab.py the cells that matter are tagged: parameters, setup, task-a, check-a, 
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import json
 import os
 import re
@@ -26,12 +28,12 @@ from nbformat import NotebookNode
 
 from workshop.errors import UsageError, WorkshopError
 from workshop.paths import REPOSITORY, digest_of, home
-from workshop.topics import Module, Topic, syllabus
+from workshop.topics import EXTRAS, Module, Topic, syllabus
 from workshop.world import ensure_world, practice_seed, subjects
 
 BEGIN, STUB, END = "### BEGIN SOLUTION", "### STUB", "### END SOLUTION"
 KINDS = {"modules": "lesson", "labs": "lab", "solutions": "lab"}
-EXECUTED = ("modules", "solutions")
+EXECUTED = ("modules", "solutions", *EXTRAS)
 CELL_TIMEOUT_S = 120
 START = "START_HERE.ipynb"
 
@@ -76,13 +78,16 @@ def _parsed(path: Path, stamp: int) -> NotebookNode:
 
 
 def compose(item: Topic, kind: str) -> NotebookNode:
-    """The notebook of a topic without outputs; ``kind`` is modules, labs or solutions."""
-    source = item.source / f"{KINDS[kind]}.py"
+    """The notebook of a topic without outputs; ``kind`` is modules, labs, solutions, or an extra such as dagster."""
+    source = item.source / f"{KINDS.get(kind, kind)}.py"
     if not source.exists():
         raise WorkshopError(f"{source} is missing.")
     parsed = _parsed(source, source.stat().st_mtime_ns)
     return finish(
-        parsed, {"topic": item.id, "kind": KINDS[kind]}, solved=kind != "labs", prefix=item.id.replace(".", "-")
+        parsed,
+        {"topic": item.id, "kind": KINDS.get(kind, kind)},
+        solved=kind != "labs",
+        prefix=item.id.replace(".", "-"),
     )
 
 
@@ -205,7 +210,12 @@ class Job:
 
 def jobs() -> list[Job]:
     """Every notebook that the curriculum makes, in the order of the syllabus."""
-    return [Job(t.id, kind, t.notebook(kind)) for t in syllabus().topics if t.exists for kind in KINDS]
+    return [Job(t.id, kind, t.notebook(kind)) for t in syllabus().topics if t.exists for kind in (*KINDS, *t.extras)]
+
+
+def installed(extra: str) -> bool:
+    """Whether the package of an extra is there."""
+    return importlib.util.find_spec(extra) is not None
 
 
 def _state_file() -> Path:
@@ -215,9 +225,10 @@ def _state_file() -> Path:
 def _inputs(job: Job) -> str:
     """A digest of all that an executed notebook depends on."""
     item = next(t for t in syllabus().topics if t.id == job.topic_id)
-    return digest_of(
-        (REPOSITORY / "workshop", REPOSITORY / "datasets", *item.rests_on, REPOSITORY / "requirements.txt")
-    )
+    places = [REPOSITORY / "workshop", REPOSITORY / "datasets", *item.rests_on, REPOSITORY / "requirements.txt"]
+    if job.kind in EXTRAS:
+        places.append(REPOSITORY / f"requirements-{job.kind}.txt")
+    return digest_of(places)
 
 
 def build(
@@ -235,6 +246,9 @@ def build(
             continue
         item = next(t for t in syllabus().topics if t.id == job.topic_id)
         key = str(job.path.relative_to(REPOSITORY))
+        if job.kind in EXTRAS and not installed(job.kind):
+            say(f"{key} is left as it is: {job.kind} is not installed (make {job.kind})")
+            continue
         digests[key] = _inputs(job) if job.kind in EXECUTED else ""
         if force or stale(item, job.kind) or state.get(key, digests[key]) != digests[key]:
             todo.append(job)
@@ -347,6 +361,13 @@ def module_readme(module: Module) -> str:
             f"| **{t.id} {t.title}** | {learn[0].lower()}{learn[1:]} | {t.takes_home} | {t.lesson_minutes} + "
             f"{t.lab_minutes} | {_links(t, folder)} | {', '.join(t.prerequisites) or '-'} |"
         )
+    for t in there:
+        for extra in t.extras:
+            link = t.notebook(extra).name
+            lines += [
+                "",
+                f"On a real orchestrator, for those who want it: [{t.id} on {extra.title()}]({link}) (`make {extra}`).",
+            ]
     return "\n".join(lines) + "\n"
 
 

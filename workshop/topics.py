@@ -19,6 +19,9 @@ from workshop.errors import UsageError, WorkshopError
 from workshop.paths import CURRICULUM, REPOSITORY
 
 TOPICS_IN_MODULE = 8
+# Packages that the workshop does without (extras of pyproject.toml): a topic may have one notebook more on such a one, made
+# from <package>.py beside its lesson.py.
+EXTRAS = ("dagster",)
 YAML = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the same language, ten times faster where libyaml is there
 
 
@@ -76,8 +79,15 @@ class Topic:
         """Whether it has been written yet."""
         return (self.source / "lab.py").exists()
 
+    @property
+    def extras(self) -> tuple[str, ...]:
+        """The extras that it has a notebook on."""
+        return tuple(name for name in EXTRAS if (self.source / f"{name}.py").exists())
+
     def notebook(self, kind: str) -> Path:
-        """The generated notebook; ``kind`` is modules, labs or solutions."""
+        """The generated notebook; ``kind`` is modules, labs, solutions, or an extra such as dagster."""
+        if kind in EXTRAS:
+            return REPOSITORY / "modules" / self.module / f"{self.folder}_on_{kind}.ipynb"
         return REPOSITORY / kind / self.module / f"{self.folder}.ipynb"
 
 
