@@ -226,6 +226,8 @@ con.sql("""
 # - **Prefect 3.9**: a task has `retries`, `retry_delay_seconds` (also `exponential_backoff(...)`), `retry_jitter_factor`,
 #   `retry_condition_fn` and `timeout_seconds`. Automations page on a state and can wait for it to last.
 # - None of the three has a retry budget across tasks: it belongs into the client of the resource, or into a pool.
+# - To see your own policy on Dagster, and what is lost on the way: `make dagster`, then [one more
+#   notebook](01_retries_and_alerts_on_dagster.ipynb).
 # </details>
 #
 # ## Back to the question
