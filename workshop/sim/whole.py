@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -47,10 +48,8 @@ NIGHT_START_S = 18 * 3600.0
 AGAIN_S = 1800.0  # until somebody starts again what was killed at work
 MOST_REFUSED = 60  # calls refused in a month that are drawn
 SERVICE_DAYS = 4 / 30  # a day on which a service degrades
-MISSING_S, MISSING = (
-    12 * 3600.0,
-    3.0,
-)  # so long after its deadline a run counts as late so many times: a day without a report
+MISSING_S = 12 * 3600.0  # so long after its deadline a run counts as late MISSING times: a day without a report
+MISSING = 3.0
 EXTRA_USD = {"woken": 60.0, "reader_hour": 15.0, "broken_window": 30.0, "killed": 40.0}
 """woken: each of the two further teams that a page to everybody wakes; reader_hour: a report an hour later at its readers;
 broken_window: a job of the cluster that breaks a promise; killed: a run of the night killed at work, which somebody starts
@@ -82,7 +81,9 @@ class Fleet:
 
 @dataclass(frozen=True, eq=False)
 class Month:
-    """What happens in a month whatever is decided."""
+    """What happens in a month whatever is decided. noise, shape (n,): how much longer than usual a repair takes, in deviations;
+    bad, good: a draw from 0 to 1 and the runs of DAGs that read the batch; refused: a draw and the run of a DAG that calls;
+    service_days: a draw each."""
 
     drawn: Drawn
     noise: np.ndarray
@@ -105,8 +106,9 @@ def run_months(
     `alerts.apply_rules`), load ("unsafe": tasks are as they are; "safe": all can be run again; "wrong": all are, and some write
     twice), contract (bad_in and good_out, shares of batches), parameters (as `node.judge_parameters`), services (US dollars of
     each of some days on which a service degrades), windows (slow_down by minute of the night from 18:00 UTC, broken: jobs a night
-    that break a promise), handoffs (hours that reports
-    take a night, in all), credentials (usd_per_day; refused: calls a day).
+    that break a promise), handoffs (hours by
+    which reports are there later than they could be, a night and in all), credentials (usd_per_day; refused: calls a day, at most
+    two of which are drawn).
 
     Of each month: usd (by kind), cost_usd, and the four signals by day, shape (days,): late_minutes (95th percentile of what
     passes from when a run is due until it is done), attempts, failed_share (of the attempts), busiest (share of the slots of the
@@ -122,6 +124,7 @@ def run_months(
 
 
 def draw_month(fleet: Fleet, seed: str, days: int) -> Month:
+    """Return what happens in so many days: faults, outages, nights, batches, calls that may be refused, days of bad service."""
     drawn = draw_days(fleet.platform, seed, FIRST_DAY, days)
     plan = drawn.plan
     first, dag_ids = plan.first_of_dag_run, fleet.platform.tasks.dag_id.to_numpy()[drawn.dag_of]
@@ -154,6 +157,7 @@ def draw_month(fleet: Fleet, seed: str, days: int) -> Month:
 
 
 def run_month(fleet: Fleet, month: Month, state: Mapping[str, Any], days: int) -> dict[str, Any]:
+    """Return what a month came to under a state: see `run_months`."""
     platform = fleet.platform
     if state["load"] != "unsafe":
         platform = replace(platform, tasks=platform.tasks.assign(is_idempotent=True))
@@ -259,37 +263,26 @@ def _repairs(
             & (plan.scheduled_s < o.end_s + o.recovery_s)
         )
     criticality = tasks.criticality.to_numpy()[plan.task]
-    page_s, ticket_s = (m * np.exp(s * month.noise) for m, s in (PAGE_S, TICKET_S))
-    repair_s = np.full(len(plan), QUIET_S)
-    for level in np.unique(criticality):
-        for e in range(1, len(ERRORS)):
-            for is_away in (False, True):
-                mine = np.flatnonzero((criticality == level) & (error == e) & (away == is_away))
-                if not len(mine):
-                    continue
-                first = {
-                    on: next(
-                        (
-                            r
-                            for r in rules
-                            if r["on"] == on
-                            and fits(r, level, ERRORS[e], np.inf if on == GAVE_UP else NEAR_S / 60, is_away)
-                        ),
-                        {"do": "quiet", "to": ""},
-                    )
-                    for on in (GAVE_UP, NEAR)
-                }
-                is_outage = is_away and e == NETWORK
-                took = {}
-                for on, rule in first.items():
-                    wrong = rule["to"] == ("dag team" if is_outage else "resource team") and bool(
-                        (resource[mine] >= 0).any()
-                    )
-                    took[on] = {"page": page_s[mine] * (WRONG_TEAM if wrong else 1.0), "ticket": ticket_s[mine]}.get(
-                        rule["do"], np.full(len(mine), QUIET_S)
-                    )
-                until_near_s = 60.0 * tasks.deadline_minutes.to_numpy()[plan.task[mine]] - NEAR_S
-                repair_s[mine] = np.minimum(took[GAVE_UP], until_near_s.clip(min=0) + took[NEAR])
+    takes_s = {do: m * np.exp(sd * month.noise) for do, (m, sd) in {"page": PAGE_S, "ticket": TICKET_S}.items()}
+    takes_s["quiet"] = np.full(len(plan), QUIET_S)
+    near_s = (60.0 * tasks.deadline_minutes.to_numpy()[plan.task] - NEAR_S).clip(min=0)
+
+    def told(on: str, minutes_left: float, level: str, e: int, is_away: bool, mine: np.ndarray) -> np.ndarray:
+        """Seconds until it is mended by whom the first rule that fits such an event tells."""
+        # An outage is mended by those who run the resource, anything else by those who own the DAG.
+        mends = "resource team" if is_away and e == NETWORK else "dag team"
+        fit = (r for r in rules if r["on"] == on and fits(r, level, ERRORS[e], minutes_left, is_away))
+        rule = next(fit, {"do": "quiet", "to": mends})
+        goes_round = rule["do"] == "page" and rule["to"] not in (mends, "everybody")
+        has_resource = resource[mine] >= 0  # where there is none, both are the team of the DAG
+        return takes_s[rule["do"]][mine] * np.where(goes_round & has_resource, WRONG_TEAM, 1.0)
+
+    repair_s = takes_s["quiet"].copy()
+    for kind in product(np.unique(criticality), range(1, len(ERRORS)), (False, True)):
+        level, e, is_away = kind
+        mine = np.flatnonzero((criticality == level) & (error == e) & (away == is_away))
+        later = near_s[mine] + told(NEAR, NEAR_S / 60, *kind, mine)
+        repair_s[mine] = np.minimum(told(GAVE_UP, np.inf, *kind, mine), later)
     return repair_s
 
 
