@@ -43,13 +43,15 @@ lab = open_lab("3.9", world=WORLD, scale=SCALE)
 # | `contract` | `contract(con)` | 3.2 c | which batches of `orders.placed` reach the DAGs that read them |
 # | `parameters` | `parameters(con)` | 3.3 b | when the night's jobs end, for which the DAGs of their teams wait |
 # | `services` | `policy(con)` | 3.4 b | what a day costs on which a service is slow or away |
-# | `schedule` | `schedule(jobs, capacity, current)` | 3.5 a | how crowded the cluster is: what runs then takes longer |
+# | `schedule` | `schedule(jobs, capacity, current=None)` | 3.5 a | how crowded the cluster is: what runs then takes longer |
 # | `load` | `load(con, batch_id)` | 3.6 a | whether tasks can be run again: where it can, all tasks are made like it |
 # | `bottlenecks` | `bottlenecks(con)` | 3.7 b | which handoff of each stream is made an hour shorter |
 # | `rotation` | `policy(con)` | 3.8 b | how many calls are refused, how long a leak can be used |
 #
-# `lab.bring("3.1", "a")` puts the cell that you wrote in your lab 3.1 below, with what belongs to it; run it, and say
-# `services = policy` or `rotation = policy` where the names differ. Cells of your own may stand anywhere above the task.
+# `lab.bring("3.1", "a")` puts the cell that you wrote in your lab 3.1 below this one, if you have done that lab on this
+# machine; run it, and say `services = policy` or `rotation = policy` at once where the names differ. Whoever has not can
+# write a part here, by the text of its lab. Cells of your own may stand anywhere above the task; where two of them have a
+# helper of the same name, give one another name, or the later one serves both.
 #
 # **The month** has some hundred DAGs that reports wait for (those of lab 3.1), the nightly jobs of labs 3.3 and 3.5, and six
 # streams (3.7). What is not a part is as it was in the labs. Nobody repairs what nobody was told of: after a page a human
@@ -63,9 +65,10 @@ lab = open_lab("3.9", world=WORLD, scale=SCALE)
 # is given up; no gate, one time-out for all jobs of the night, no breakers, clocks instead of windows; nothing is rerun
 # safely, all handoffs as they are, all versions revoked after 30 days.
 #
-# **Judged** (4 points), on twenty months, the same for everybody: what a month costs is at most 5% of the way from the
-# references to today (2). None of the four signals (below) is more than 5% worse than today, on the mean of all days (1). At
-# least four parts are your own, and none of these, alone in today's platform, makes a month dearer (1).
+# **Judged** (4 points), on twenty months, the same for everybody: (yours - references) / (today - references) of what a month
+# costs is at most 5%, some 4,000 USD (2). None of the four signals of task b, for the month's DAGs, is more than 5% worse
+# than today, on the mean of all days (1). At least four parts are your own, and each of these, alone in today's platform,
+# saves at least half of what its reference saves there (1).
 
 
 # %% tags=["task-a"]
@@ -150,20 +153,24 @@ lab.check("a")
 # %% [markdown]
 # ## Task b: the four golden signals
 #
-# A dashboard that says whether the platform is well needs four numbers a day, not forty. Change: the body of
-# `golden_signals`. It gets a connection and returns one row for each day on which runs were due (DataFrame, relation or list
-# of dicts):
+# A dashboard that says whether the platform is well needs four numbers a day, not forty. `ops.month_runs` and
+# `ops.month_attempts` are June's log of the DAGs that reports wait for: a row for each task run, and one for each of its
+# attempts.
 #
-# * `day`: a date. Times are UTC;
-# * `late_minutes` (latency): of the runs of DAGs that were due on that day (`scheduled_at`; all rows of `ops.task_runs` with
-#   one `run_id` are a run), the smallest number of minutes within which at least 95% were done, from when they were due. A
-#   run is done when all its tasks have succeeded, with the last of them; one that never was counts as longer than any that
+# Change: the body of `golden_signals`. It gets a connection and returns one row for each day on which runs were due
+# (DataFrame, relation or list of dicts). All rows count, whatever their DAG. Times are UTC.
+#
+# * `day`: a date;
+# * `late_minutes` (latency): of the runs of DAGs that were **due** on that day (`scheduled_at`; all rows of `ops.month_runs`
+#   with one `run_id` are a run), the smallest number of minutes within which at least 95% were done, from when they were due.
+#   A run is done when all its tasks have succeeded, with the last of them; one that never was counts as longer than any that
 #   was. **Null** if that number is such a run's;
-# * `attempts` (traffic): attempts that started on that day (`ops.task_attempts`);
-# * `failed_share` (errors): the share of those attempts that have failed (`outcome`), 0 to 1;
-# * `busiest` (saturation): in each full hour of that day (00:00 to 01:00 and so on) each pool of `ops.pools` has 3,600
-#   seconds times its `slots`, and attempts use so many of these as they run in that hour, whenever they began; one that still
-#   runs (`ended_at` is null) runs on until the last day is over. The highest share of any hour and pool.
+# * `attempts` (traffic): attempts that **started** on that day (`ops.month_attempts`), those included that still run;
+# * `failed_share` (errors): the share of those attempts whose `outcome` is failed, 0 to 1;
+# * `busiest` (saturation): in each full hour (00:00 to 01:00 and so on) of that day each pool of `ops.pools` has 3,600
+#   seconds times its `slots`, and attempts in it (`pool` of their run) use so many of these as they run in that hour, on
+#   whatever day they began. One that still runs (`ended_at` is null) runs on until midnight after the last day. The highest
+#   share of any hour and pool.
 #
 # **Judged** (3 points): latency within 2% and null where it should be (1); traffic and errors (1); saturation within 1% (1).
 
@@ -183,7 +190,7 @@ def golden_signals(con):
               when bool_and(outcome = 'success') then epoch(max(ended_at) - any_value(scheduled_at)) / 60
               else 'infinity'::double
             end as minutes
-          from ops.task_runs
+          from ops.month_runs
           group by run_id
         ),
         latency as (select day, quantile_disc(minutes, 0.95) as p95 from runs group by day),
@@ -193,8 +200,8 @@ def golden_signals(con):
             a.outcome,
             a.started_at,
             coalesce(a.ended_at, (select max(day) + 1 from latency)::timestamp) as ended_at
-          from ops.task_attempts a
-          join ops.task_runs using (task_run_id)
+          from ops.month_attempts a
+          join ops.month_runs using (task_run_id)
           where a.started_at is not null
         ),
         traffic as (
@@ -258,15 +265,17 @@ lab.check("b")
 #
 # * `parts`: the list of the nine names `retries`, `alerts`, `contract`, `parameters`, `services`, `windows`, `load`,
 #   `handoffs`, `credentials` (in the order of the table of task a);
-# * `simulate(shipped)` takes a list of names and returns what a week costs, in USD, with these nine weeks' references in
-#   place of today's parts: two drawn weeks, the same ones at every call. You may ask **60** times.
+# * `simulate(shipped)` takes a list of names and returns what a week costs, in USD, with the references of these in place of
+#   today's parts: two drawn weeks, the same ones at every call. You may ask **60** times. What broken windows, killed runs,
+#   waiting readers, services, credentials and second writes cost is another quarter's, up to eight times that of task a, and
+#   another one on each world.
 #
 # It returns a list of all nine, first to ship first. Your own parts of task a are not used here.
 #
-# **Judged** (3 points), on twelve other weeks: the first change alone saves at least 90% of what the best first one saves (1).
-# The second saves at least 70% of what the best could that is left when the first has shipped, and so does the third (1). The
-# cost of the nine weeks, in each of which one more has shipped, is at most 30% of the way from that of an order that asks again
-# after each change to that of the order of the table (1).
+# **Judged** (3 points), on twelve other weeks at the same prices: the first change alone saves at least 90% of what the best
+# first one saves (1). The second saves at least 70% of what the best could that is left when the first has shipped, and so
+# does the third (1). With the cost of the nine weeks, in each of which one more has shipped, (yours - asked) / (table -
+# asked) is at most 30%, where *asked* is an order that asks again after each change, and *table* the order of the table (1).
 
 
 # %% tags=["task-c"]
@@ -289,7 +298,8 @@ lab.check("c")
 # ## Twelve weeks later
 #
 # The nine have shipped, and a month has passed: the four signals of that month, under your parts, today's, and the
-# references.
+# references. It is latency that is to fall, and errors a little. Traffic and saturation should lie on top of each other: the
+# month is calm without a machine more. Single days can still be bad: outages come whatever is decided.
 
 # %%
 lab.twelve_weeks_later()
