@@ -103,7 +103,7 @@ class Lab:
         if isinstance(value, list) and value and all(isinstance(row, dict) for row in value):
             value = Table.from_dicts(value)
         if isinstance(value, Table):
-            value = Table(value.columns, tuple(sorted(value.rows, key=str)))
+            value = Table(value.columns, tuple(sorted(value.rows, key=lambda row: [str(v) for v in row])))
         print(value)
 
     def check(self, task: str) -> render.Html:

@@ -254,8 +254,8 @@ assert once[0] != order[-1]
 # runs, and the windows, which nobody was paged for, are worth as much as before. A list that was sorted once ships in the
 # wrong order.
 #
-# All of these sums are differences of months, and months differ from each other more than changes do. Therefore both sides
-# meet the **same** faults, outages and batches:
+# All of these sums are differences of months, and months differ from each other by luck. Therefore both sides meet the **same**
+# faults, outages and batches:
 
 # %%
 with_retries, without = costs("alerts", "retries"), costs("alerts")
