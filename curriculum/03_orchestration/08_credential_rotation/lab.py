@@ -2,7 +2,7 @@
 # # Lab 3.8: Rotate service-account credentials without downtime
 #
 # You write the rotator that replaces credentials of service accounts while their callers go on calling (task a), and set
-# the rules that it works by for three classes of account (task b). About 40 minutes. Lesson 3.8 has the background.
+# the rules that it works by for three classes of account (task b). About 50 minutes. Lesson 3.8 has the background.
 #
 # You change the two cells that begin with `# Task`; what you need besides goes into the same cells. When your work is
 # graded, it meets other accounts, callers and leaks, and another world's tables.
