@@ -216,7 +216,7 @@ def test_what_is_left_out_has_its_default(tmp_path: Path, text: str) -> None:
         ("timezone: ../../etc/passwd", ["timezone"]),
         ("timezone: Europe", ["timezone"]),
         ("deadlines: 2026-11-30", ["deadlines", "mapping"]),
-        ("deadlines: {3.9: 2026-11-30}", ["deadlines", "3.9", "9.8"]),
+        ("deadlines: {3.19: 2026-11-30}", ["deadlines", "3.19", "9.8"]),
         ("deadlines: {default: 2026-13-30}", ["deadlines.default", "2026-13-30", "2026-11-30 23:59"]),
         ("deadlines: {default: 20261130}", ["deadlines.default"]),
         ("deadlines: {default: soon}", ["deadlines.default", "soon"]),
