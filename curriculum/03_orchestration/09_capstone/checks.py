@@ -76,6 +76,7 @@ COST_SHARE = 0.05
 SIGNAL_SLACK = 1.05
 OWN_PARTS = 4
 OWN_SHARE = 0.5
+HARDLY_USD = 200.0
 QUESTIONS = 60
 ORDER_SHARE = 0.3
 FIRST_SHARE = 0.9
@@ -475,8 +476,12 @@ def own_parts_pay(lab: Lab) -> str:
         return before - _usd(_run(lab, today | {part.key: value}, TRIAL_MONTHS))
 
     saved = {p.key: (saves(p, parts[p.key]), saves(p, _reference(lab, p))) for p in own}
-    # Where nothing happened that a part is about, neither it nor its reference saves anything.
-    short = [p for p in own if saved[p.key][0] < OWN_SHARE * saved[p.key][1] - 1.0]
+    # Where next to nothing happened that a part is about, neither it nor its reference saves anything.
+    short = [
+        p
+        for p in own
+        if saved[p.key][0] < (OWN_SHARE * saved[p.key][1] if saved[p.key][1] > HARDLY_USD else -HARDLY_USD)
+    ]
     shown = Evidence(
         "saved a month by each of your own parts alone, USD",
         Table.of(["part", "yours", "reference"], [(p.name, *map(round, saved[p.key])) for p in own]),

@@ -66,9 +66,9 @@ lab = open_lab("3.9", world=WORLD, scale=SCALE)
 # safely, all handoffs as they are, all versions revoked after 30 days.
 #
 # **Judged** (4 points), on twenty months, the same for everybody: (yours - references) / (today - references) of what a month
-# costs is at most 5%, some 4,000 USD (2). None of the four signals of task b, for the month's DAGs, is more than 5% worse
-# than today, on the mean of all days (1). At least four parts are your own, and each of these, alone in today's platform,
-# saves at least half of what its reference saves there (1).
+# costs is at most 5%, some 4,000 USD (2). None of the four signals of task b, for the month's DAGs, is more than 5% worse than
+# today, on the mean of all days (1). At least four parts are your own, and each of these, alone in today's platform, saves at
+# least half of what its reference saves there; where that is less than 200 USD a month, it must not cost as much (1).
 
 
 # %% tags=["task-a"]
