@@ -15,6 +15,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
+import duckdb
 import fastavro
 import jsonschema
 import numpy as np
@@ -567,6 +568,9 @@ class Compat:
     def __call__(self, history: Any, new: Any, mode: Any) -> dict[str, Any]:
         if not isinstance(history, list | tuple):
             raise TypeError("history is a list of schemas as JSON text, oldest first")
+        parsed = [type(t).__name__ for t in (*history, new) if not isinstance(t, str)]
+        if parsed:
+            raise TypeError(f"compatible takes schemas as JSON text; it was given a {parsed[0]}")
         found = [self.texts.get(_value(t)) for t in (*history, new)]
         if None in found:
             raise ValueError("compatible was given a text that is no schema of this registry")
@@ -851,7 +855,8 @@ def _between(
 @check("b", "two callers at once leave one version", points=1)
 def callers_at_once(lab: Lab) -> None:
     """One caller stands still before each of its statements in turn, while another registers; then it goes on. The same
-    schema by both; different schemas that go together; two that do not; a subject that nobody knows."""
+    schema by both; different schemas that go together; two that do not; a subject that nobody knows. Then one caller whom
+    another outruns in every attempt."""
     (f,) = families(lab, "families/at once", 1)
     scenes = (
         ("both register the same schema", (f.optional, f.optional), "BACKWARD", {f.subject: [f.first]}),
@@ -870,6 +875,73 @@ def callers_at_once(lab: Lab) -> None:
             if not stopped:
                 break
             _judge_scene(f, words, pair, mode, start, at, statement, got, rows)
+    _always_slower(lab, f)
+
+
+ATTEMPTS = 5
+FASTER_AT_MOST = 9  # then the other caller rests, so that a caller without an end comes back as well
+
+
+def _always_slower(lab: Lab, f: Family) -> None:
+    """Whenever the caller asks ``compatible`` about the latest that is held, another caller takes the next number: the insert or the
+    commit is refused each time. Counted are the states about which it asked, so that asking twice in an attempt is fine."""
+    db = _open(lab, {f.subject: "BACKWARD"}, {f.subject: [f.first]})
+    other = lab.database(SETUP)
+    other.rows(f"use {db.name}")
+    # Each draft is another JSON value, and the same to a reader.
+    drafts = [json.dumps({**json.loads(f.first), "doc": f"Draft {i}."}) for i in range(FASTER_AT_MOST)]
+    compat = Compat([*f.texts, *drafts])
+    attempts = 0
+
+    def ask(history: Any, new: Any, mode: Any) -> dict[str, Any]:
+        nonlocal attempts
+        verdict = compat(history, new, mode)
+        latest = drafts[attempts - 1] if attempts else f.first
+        if attempts < FASTER_AT_MOST and _value(latest) in map(_value, history):
+            draft = [f.subject, attempts + 2, drafts[attempts]]
+            other.rows("insert into registry_versions values (?, ?, ?) returning version", draft)
+            attempts += 1
+        return verdict
+
+    got, error = None, None
+    try:
+        got = lab.call("register", db, f.subject, f.optional, lab.callback(ask))
+    except LearnerError as raised:
+        error = raised
+    db.arm()
+    db.crash()
+    db.arm()
+    rows = _held(db).get(f.subject, [])
+    other.close()
+    db.close()
+    where = (
+        "Another caller takes the next number in each attempt, between the check and the insert, so that the database "
+        "refuses every insert"
+    )
+    kind = getattr(duckdb, error.error_type, None) if error else None
+    by_database = isinstance(kind, type) and issubclass(kind, duckdb.Error)
+    came = f"raised {error.error_type} ({error.error_message[:100]})" if error else f"returned {_short(got)}"
+    shown = Evidence(
+        "registry_versions afterwards",
+        Table.of(["version", "schema_json"], [(i, t[-70:]) for i, t in enumerate(rows, 1)]),
+    )
+    expect(
+        attempts == ATTEMPTS,
+        f"{where}. `register` made {attempts} attempt{'s' * (attempts != 1)}{' or more' if attempts == FASTER_AT_MOST else ''} and then {came}; "
+        f"expected: {ATTEMPTS} attempts, then the error. A deployment that tries for ever holds its machine, and one that "
+        "gives up early fails on a busy morning.",
+        evidence=shown,
+        ask="What counts the attempts, and what happens after the last?",
+        misconception="attempts",
+    )
+    expect(
+        by_database,
+        f"{where}. After {ATTEMPTS} attempts `register` {came}; expected: the database's error (a duckdb.Error). The "
+        "scheduler would not know that nothing is registered, and would not call again.",
+        evidence=shown,
+        ask="Where does the code go after the last refusal, and what does the caller get there?",
+        misconception="attempts",
+    )
 
 
 def _judge_scene(
@@ -1197,9 +1269,9 @@ HINTS = {
         "What does your function know when it inserts, and since when does it know it? What if that has changed?",
         "Read, decide and insert in one transaction, with version = highest + 1. The primary key refuses the second "
         "of two: then everything that was read is out of date.",
-        "for _ in range(5): begin; read mode and versions; if the schema is there, commit and return its version; ask "
-        "`compatible` with all texts, oldest first; insert; commit; return. On duckdb.Error: rollback and go round "
-        "again.",
+        "for attempt in range(5): begin; read mode and versions; if the schema is there, roll back and return its version; "
+        "ask `compatible` with all texts, oldest first; insert; commit; return. On duckdb.Error: roll back (where no "
+        "transaction is open any more, that raises: suppress it), then raise if attempt is the last, else go round again.",
     ),
     "c": (
         "For each element and term, which decision is the last one that was agreed or withdrawn?",
@@ -1235,6 +1307,8 @@ MISCONCEPTIONS = {
     "look again and decide anew.",
     "race_return": "When the insert is refused, the other may have registered the very same schema: look again, and return its "
     "version.",
+    "attempts": "Each refusal ends an attempt; the fifth is the last. After it the caller must hear the database's error: who "
+    "falls out of the loop returns None, which says that the mode refuses the schema.",
     "layout": "The JSON schema of the standard says what may stand where; the message names the place.",
     "fields": "Take the fields from the latest version of the schema.",
     "not_enforced": "A term that stands in a description is read by people only. Say it with a key that the gate reads.",

@@ -202,14 +202,15 @@ print("two empty tables")
 #    of keys do not matter. (Whether 1, 1.0 and true are one value is not asked.) Compare with every version of the subject,
 #    not only the latest; what is held already is not checked again, whatever the mode is now.
 # 3. A new schema is checked with `compatible(history, new, mode)`, which is **handed to you** with the signature of task a
-#    (your own need not work). `history` is all versions of the subject as JSON texts, oldest first; `mode` comes from
+#    (your own need not work). `history` is all versions of the subject as JSON texts (not dicts), oldest first; `mode` comes from
 #    `registry_subjects`. A subject without a row there has `BACKWARD`; you may insert that row or leave it.
 # 4. If it passes, its version is the highest of the subject plus 1 (1 for the first).
 # 5. **Callers at once.** Between any two of your statements another caller may register for the same subject, from
 #    beginning to end. However they interleave: no schema has two versions, every version was checked against those before
 #    it, and every caller gets the version of its own schema. When the database refuses a statement or a commit
 #    (`duckdb.Error`: somebody else was faster), what you have read is out of date: roll back and start again, without
-#    sleeping, up to **five attempts in all**. After the fifth raise the error; the scheduler will call again later.
+#    sleeping, up to **five attempts in all**. After the fifth raise the error; the scheduler will call again later. A
+#    refused commit has ended the transaction already; `rollback()` then raises a `duckdb.Error` itself: suppress that one.
 #
 # When it is judged, `con` has `execute(sql, parameters)`, `begin()`, `commit()` and `rollback()`; a result has `fetchall()`,
 # `fetchone()` and `df()`. A transaction sees the tables as they were when it began to read. Each call has a connection
@@ -220,7 +221,7 @@ print("two empty tables")
 # **Judged** (3 points): a sequence of registrations of two subjects, with repeats in other styles (1); four subjects of four
 # modes, and what `compatible` was asked (1); two callers, the first of which stands still before each of its
 # statements in turn while the other registers, in four scenes: the same schema, the same schema of a new subject, two
-# that go together, two that exclude each other (1).
+# that go together, two that exclude each other; then a caller whose every attempt is refused (1).
 
 
 # %% tags=["task-b"]
