@@ -197,6 +197,13 @@ def compatible(history, new, mode):
 # +             match = next((theirs[n] for n in (f["name"], *f.get("aliases", ())) if n in theirs), None)
 
 
+# %% [a] wrong aliases_first fails=fields_resolve says="takes over a name"
+# The old name is what old data has: aliases are looked up before the name.
+#
+# -             match = next((sent[n] for n in (f["name"], *f.get("aliases", ())) if n in sent), None)
+# +             match = next((sent[n] for n in (*f.get("aliases", ()), f["name"]) if n in sent), None)
+
+
 # %% [a] wrong rename_is_harmless fails=fields_resolve says="(renamed"
 # Same number of fields, same types: somebody has only given a better name.
 #
@@ -266,6 +273,30 @@ def compatible(history, new, mode):
 # +     if r == "enum":
 
 
+# %% [a] wrong default_of_either_enum fails=types_resolve says="the enum's default is gone"
+# A default is a default, whoever has it.
+#
+# -     if r == "enum" and "default" not in reader:
+# +     if r == "enum" and "default" not in reader and "default" not in writer:
+
+
+# %% [a] wrong logical_types_compared fails=types_resolve says="timestamp"
+# A moment in microseconds is not one in milliseconds.
+#
+# -     # From here on both are of one kind. Rules 5 and 6.
+# +     marks = [t.get("logicalType") if isinstance(t, dict) else None for t in (reader, writer)]
+# +     if marks[0] != marks[1]:
+# +         return path, "another logicalType"
+
+
+# %% [a] wrong namespaces_compared fails=types_resolve says="another namespace"
+# The full name counts.
+#
+# -     # From here on both are of one kind. Rules 5 and 6.
+# +     if r == "enum" and reader.get("namespace") != writer.get("namespace"):
+# +         return path, "another namespace"
+
+
 # %% [a] wrong names_of_types_ignored fails=types_resolve says="an enum renamed"
 # Only what is inside a type counts.
 #
@@ -317,6 +348,13 @@ def compatible(history, new, mode):
 # +     chain = [*history, new] if reach else [*history[-1:], new]
 # +     for version, later in zip(chain, chain[1:]):
 # +         old, fresh = json.loads(version), json.loads(later)
+
+
+# %% [a] wrong first_and_last fails=history_counts says="for a while"
+# Who goes with the first and the latest goes with those between.
+#
+# -     for version in history if reach else history[-1:]:
+# +     for version in ([*history[:1], *history[-1:]] if reach else history[-1:]):
 
 
 # %% [a] wrong newest_first fails=history_counts says="verdicts are wrong"

@@ -70,7 +70,7 @@ lab = open_lab("3.2", world=WORLD, scale=SCALE)
 # cannot be imported in this lab: it is one of the two judges. The other writes and reads real values with fastavro. They agree
 # on every case that is used.
 #
-# **Judged** (5 points), on some 200 fresh histories of 1 to 5 versions, with changes at the top and one level down: fields
+# **Judged** (5 points), on some 240 fresh histories of 1 to 5 versions, with changes at the top and one level down: fields
 # that come, go or change their name (1.5); types that change (1.5); which versions a mode compares (1); the field named in
 # refusals that are due (1). Every verdict has to be right.
 
