@@ -516,6 +516,17 @@ DECOYS = (
 )  # fmt: skip
 
 
+def _other_form(element: str, old: str, second: bool, rng: np.random.Generator) -> str:
+    """A value of another form. The second of each element holds one of the right form, with more behind or before it: only
+    both anchors of a pattern refuse it."""
+    if element == "country_code":
+        return f"{old}-1" if second else old.lower()
+    shorter = rng.random() >= 0.5
+    if second:
+        return f"X{old}"
+    return old[:-1] if shorter else old.lower()
+
+
 def _plant(frame: pd.DataFrame, terms: _Terms, rng: np.random.Generator) -> tuple[pd.DataFrame, pd.DataFrame]:
     frame = frame.astype({"customer_id": "Int64", "item_count": "Int64"})
     frame["no"] = 0
@@ -524,7 +535,7 @@ def _plant(frame: pd.DataFrame, terms: _Terms, rng: np.random.Generator) -> tupl
     order = [large[i] for i in rng.permutation(len(large))]
     plants, more = [], []
     for is_decoy, kinds in ((False, BAD), (True, DECOYS)):
-        for kind, element in [k for k in kinds for _ in range(2)]:
+        for kind, element, second in [(*k, n == 1) for k in kinds for n in range(2)]:
             if not order:
                 break
             batch = order.pop()
@@ -538,7 +549,7 @@ def _plant(frame: pd.DataFrame, terms: _Terms, rng: np.random.Generator) -> tupl
             elif kind == "value":
                 frame.at[at, element] = {"channel": "marketplace", "currency": "EURO"}[element]
             elif kind == "pattern":
-                frame.at[at, element] = old.lower() if element == "country_code" or rng.random() < 0.5 else old[:-1]
+                frame.at[at, element] = _other_form(element, old, second, rng)
             elif kind == "low":
                 frame.at[at, element] = 0 if rng.random() < 0.5 else -int(old)
             elif kind == "high":

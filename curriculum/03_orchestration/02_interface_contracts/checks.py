@@ -908,7 +908,7 @@ FASTER_AT_MOST = 9  # then the other caller rests, so that a caller without an e
 
 def _always_slower(lab: Lab, f: Family) -> None:
     """Whenever the caller asks ``compatible`` about the latest that is held, another caller takes the next number: the insert
-    or the commit is refused each time. Counted are the states about which it asked, so that asking twice in an attempt is fine."""
+    or the commit is refused each time. Counted are the states about which it asked, so that it may ask twice in an attempt."""
     db = _open(lab, {f.subject: "BACKWARD"}, {f.subject: [f.first]})
     other = lab.database(SETUP)
     other.rows(f"use {db.name}")
@@ -1070,11 +1070,30 @@ def _custom(item: Any, name: str) -> Any:
     return next((c.get("value") for c in found or [] if isinstance(c, dict) and c.get("property") == name), None)
 
 
+def _properties(contract: dict[str, Any]) -> list[dict[str, Any]]:
+    """The properties of the first object, of a contract that may be of any shape."""
+    objects = contract.get("schema")
+    first = objects[0] if isinstance(objects, list) and objects else None
+    found = first.get("properties") if isinstance(first, dict) else None
+    return [p for p in found if isinstance(p, dict)] if isinstance(found, list) else []
+
+
 @check("c", "the contract is one by the standard, and says who, what and how it may change", points=0.5)
 def layout_is_valid(lab: Lab) -> None:
     """Valid by the JSON schema of the standard; every field of the latest version with its logical type; units; owner; the
     mode that was agreed."""
     got = _contract(lab)
+    latest = "select schema_json from ops.schema_versions where subject = ? order by version desc limit 1"
+    schema = json.loads(lab.world.sql(latest, [SUBJECT]).value())
+    # The standard's own message for this is "'map' is a required property", which helps nobody.
+    names = {f["name"] for f in schema["fields"]}
+    untyped = [p["name"] for p in _properties(got) if p.get("name") in names and not p.get("logicalType")]
+    expect(
+        not untyped,
+        f"Properties without logicalType: {', '.join(untyped)}. Every field of {SUBJECT} has a name and a logicalType; a "
+        "reader could not tell an order number from a text.",
+        misconception="fields",
+    )
     errors = sorted(_standard().iter_errors(got), key=lambda e: list(map(str, e.absolute_path)))
     if errors:
         rows = [("/".join(map(str, e.absolute_path)) or "(top)", e.message[:160]) for e in errors[:6]]
@@ -1084,11 +1103,15 @@ def layout_is_valid(lab: Lab) -> None:
             evidence=Evidence("where and what", Table.of(["place", "message"], rows)),
             misconception="layout",
         )
+    expect(
+        got["apiVersion"] == "v3.2.0",
+        f"`apiVersion` is {got['apiVersion']!r}; the contract was to follow version v3.2.0 of the standard. Tools of other "
+        "teams choose by it how to read the file.",
+        misconception="layout",
+    )
     objects = got.get("schema") or []
     expect(objects, "The contract has no `schema`: it promises nothing about the data.", misconception="layout")
     mine = {p["name"]: p for p in objects[0].get("properties") or []}
-    latest = "select schema_json from ops.schema_versions where subject = ? order by version desc limit 1"
-    schema = json.loads(lab.world.sql(latest, [SUBJECT]).value())
     missing = [f["name"] for f in schema["fields"] if f["name"] not in mine]
     expect(
         not missing,

@@ -300,9 +300,9 @@ lab.con.execute("""
 # | `key` | `primaryKey: true` or `unique: true` of the property: within a batch, no value comes twice; none is null |
 # | `one of` (separated by `", "`) | `enum: [{"value": ...}, ...]` of the property |
 # | `pattern` | `logicalTypeOptions.pattern` of the property (searched for in the value; anchors as agreed) |
-# | `at least`, `at most` | `logicalTypeOptions.minimum`, `.maximum` of the property, as numbers; the limits belong to the range |
+# | `at least`, `at most` | `logicalTypeOptions.minimum`, `.maximum` of the property, as numbers; the limits are inclusive |
 # | `unit` | an entry `{"property": "unit", "value": ...}` in `customProperties` of the property |
-# | `within` | an entry of `slaProperties`: `property` "latency", `value`, `unit` (as agreed; or "m", "h", "d"), `element` |
+# | `within` | in `slaProperties`: `property` "latency", `value`, `unit` (as agreed; or "m", "h", "d"), `element`: the field |
 # | `owner` | `team.name` |
 # | `compatibility` | an entry `{"property": "compatibilityMode", "value": ...}` in `customProperties` of the contract |
 #
