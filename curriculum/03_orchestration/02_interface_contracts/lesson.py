@@ -12,6 +12,7 @@
 import io
 import json
 
+import duckdb
 import fastavro
 
 from workshop import open_lesson
@@ -134,7 +135,8 @@ CHANGES = {
 #
 # (c). New readers read old data; old readers stop at the first new symbol. (a) takes the enum for a string. (b) seems natural
 # and stops consumers. (d) is true under FULL, unless the reader's enum has a default: an old reader takes that for a
-# symbol that it does not know, as in the last row. Who gives an enum a default on its first day can add symbols at any time.
+# symbol that it does not know, as in the last row. Then nothing stops, and the old reader works with a symbol that
+# nobody sent.
 #
 # </details>
 
@@ -156,8 +158,14 @@ ax.grid(False)
 both = sum(new_reads and old_reads for new_reads, old_reads in grid)
 ax.set_title(f"Everyday changes that work in both directions: {both} of {len(grid)}")
 show(figure, f"{len(grid)} kinds of change against two directions: {both} work in both, most of the others in one")
+got = send(with_field(base, field(safe_three)), with_field(base, field(safe_two)), {"id": 1, "x": "c"})
+print("the last row: c was sent, the old reader got", got["x"])
+assert got["x"] == "a", "the old reader takes the default of its enum"
 
 # %% [markdown]
+# "Reads" means that nothing stops, not that the value is right: in the last row the old reader silently takes `a` for the new
+# symbol. The default of an enum should be a symbol like `unknown`, which counts as nothing else.
+#
 # Each mode is a column of this grid, and a promise about who may deploy first:
 #
 # | mode | new version is compared so | deploy first | good for |
@@ -245,6 +253,34 @@ assert all(kept), "the registry has let through what its mode refuses"
 # Not one of the changes that were checked. The consumers stopped where the check had been **switched off for a release**,
 # with notes that sound like housekeeping. A registry protects as far as nobody can step around it: the mode is part of the
 # agreement between teams, and changing it takes the consumers' consent.
+#
+# ## Two deployments at once
+#
+# A check also holds only as long as the history stays as it was read. Two callers read the same versions, both pass, and both
+# take the next number. The primary key lets one in:
+
+# %%
+registry = duckdb.connect()
+registry.execute("create table held (subject varchar, version integer, primary key (subject, version))")
+ours, theirs = registry.cursor(), registry.cursor()
+ours.begin()
+(number,) = ours.execute("select coalesce(max(version), 0) + 1 from held").fetchone()
+ours.execute("insert into held values ('orders.placed', ?)", [number])
+theirs.execute("insert into held values ('orders.placed', 1)")  # committed at once: somebody is faster
+try:
+    ours.commit()
+    raise AssertionError("two callers have the same version")
+except duckdb.Error as refused:
+    print("refused:", type(refused).__name__)
+try:
+    ours.rollback()
+except duckdb.Error as ended:
+    print("rollback:", str(ended).splitlines()[0])
+
+# %% [markdown]
+# A refused commit has ended the transaction, so a `rollback` after it may raise too; that error is suppressed. Everything read
+# before is out of date: read again, check again, insert again, a few times at most. Then raise the error, so that nobody takes
+# silence for a registration.
 #
 # ## What no schema can say
 #
