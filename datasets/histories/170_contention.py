@@ -16,6 +16,7 @@ from workshop.world.seeds import derive_seed
 DAYS = 42  # up to today; the first is a Tuesday
 TIMEOUT_MINUTES = 140
 HEARTBEAT_S = 30
+LATE = 3  # aggregates
 POOLS = {"general": 12, "memory": 4}
 # By class: how many, pool, median minutes alone, spread of them between tasks and from day to day, memory in GB. An export
 # writes what has changed since the last one, now little and now a lot; all others read about as much each night. So one multiple
@@ -35,7 +36,9 @@ def build(con: duckdb.DuckDBPyConnection, seed: bytes, scale: float) -> None:
     """Writes the tables; they do not shrink with scale."""
     hidden, visible = derive_seed(seed, "truth/contention"), derive_seed(seed, "world/contention")
     tasks = _tasks(hidden, [t for (t,) in con.execute("select team_id from ops.teams order by team_id").fetchall()])
-    drawn = draw_nights(tasks, hidden, DAYS, alone=True)
+    # Some have run by day for two weeks only: too few runs alone to tell what company costs them.
+    late = streams(hidden, "late").choice(tasks.task_id[tasks.task_class == "aggregate"], LATE, replace=False)
+    drawn = draw_nights(tasks, hidden, DAYS, alone=True, since=dict.fromkeys(late, DAYS - 14))
     alike = dict.fromkeys(tasks.task_id, 0.0)
     run = run_nights(drawn, POOLS, dict.fromkeys(tasks.task_id, float(TIMEOUT_MINUTES)), alike)
     plan = drawn.plan
@@ -61,13 +64,25 @@ def build(con: duckdb.DuckDBPyConnection, seed: bytes, scale: float) -> None:
         "runs": runs,
         "tasks": tasks,
         "pools": pd.DataFrame(list(POOLS.items()), columns=["pool", "slots"]),
-        "nodes": pd.DataFrame([("heavy-1", CORES, MEMORY_GB)], columns=["node_id", "cores", "memory_gb"]),
+        "nodes": pd.DataFrame(
+            [("heavy-1", CORES, MEMORY_GB), ("heavy-2", CORES, _next_gb(hidden, runs, tasks))],
+            columns=["node_id", "cores", "memory_gb"],
+        ),
     }
     for name, frame in frames.items():
         con.register(f"frame_{name}", frame)
     con.execute(TABLES.format(timeout=TIMEOUT_MINUTES))
     for name in frames:
         con.unregister(f"frame_{name}")
+
+
+def _next_gb(hidden: bytes, runs: pd.DataFrame, tasks: pd.DataFrame) -> float:
+    """Memory of the machine of the season: enough for two or three of the large ones beside a few of the small ones, so that no
+    number of slots is right on all worlds. Peaks seldom fall together: the mean of a sum, and four standard deviations."""
+    pool = runs.task_id.map(tasks.set_index("task_id").pool)
+    large, small = runs.memory_gb[pool == "memory"], runs.memory_gb[pool == "general"]
+    n = int(streams(hidden, "machine").integers(2, 4))
+    return 2.0 * np.ceil((n * large.mean() + 4 * large.std() * n**0.5 + 3 * small.max() + 1) / 2)
 
 
 def _tasks(hidden: bytes, teams: list[int]) -> pd.DataFrame:
@@ -134,7 +149,7 @@ order by task_id;
 
 drop macro moment;
 
-comment on table ops.batch_nodes is 'The machine on which the heavy jobs of all domains run.';
+comment on table ops.batch_nodes is 'The machines for the heavy jobs: heavy-1 of the last weeks, heavy-2 of the coming season.';
 comment on column ops.batch_nodes.node_id is 'Key.';
 comment on column ops.batch_nodes.cores is 'Processor cores.';
 comment on column ops.batch_nodes.memory_gb is 'Memory, GB.';
@@ -143,7 +158,7 @@ comment on table ops.batch_pools is 'How many jobs of a pool may run at once, as
 comment on column ops.batch_pools.pool is 'Key.';
 comment on column ops.batch_pools.slots is 'Jobs that can run at once.';
 
-comment on table ops.batch_tasks is 'The heavy jobs: each runs once a night, and some once more by day.';
+comment on table ops.batch_tasks is 'The heavy jobs: each runs once a night, and once a week once more by day.';
 comment on column ops.batch_tasks.task_id is 'Key.';
 comment on column ops.batch_tasks.task_class is 'export, aggregate, join or train.';
 comment on column ops.batch_tasks.pool is 'References ops.batch_pools.';

@@ -25,7 +25,7 @@ from workshop.sim.month import (
 from workshop.sim.streams import streams
 
 CORES = 16
-MEMORY_GB = 96.0
+MEMORY_GB = 96.0  # of the machine of the last weeks
 # The k-th that runs is slower by this: the disks are busy from the sixth on, the cores are gone at the sixteenth.
 SLOW_DOWN = tuple(1.0 if k <= 5 else 1.0 + 0.09 * (k - 5) ** 1.35 for k in range(1, 41))
 NOISE = 0.12
@@ -45,13 +45,19 @@ class Drawn:
 
 
 def draw_nights(
-    tasks: pd.DataFrame, seed: bytes | int | str, days: int, *, alone: bool = False, growth: float = 1.0
+    tasks: pd.DataFrame,
+    seed: bytes | int | str,
+    days: int,
+    *,
+    alone: bool = False,
+    since: Mapping[str, int] | None = None,
+    growth: float = 1.0,
 ) -> Drawn:
     """Return all runs of so many nights.
 
     tasks: a row for each, with task_id, task_class, pool, due_minute (after midnight), rows (median), s_per_krow (seconds for a
-    thousand rows, alone), day_sigma, memory_gb. alone: at weekends each runs once more by day, with nobody beside it. growth:
-    how many times as many rows come.
+    thousand rows, alone), day_sigma, memory_gb. alone: once a week each runs once more by day, when the machine is nearly idle.
+    since: by task_id, the day from which on it does (0 where none is given). growth: how many times as many rows come.
     """
     ordered = tasks.sort_values("task_id").reset_index(drop=True)
     table = ordered.assign(dag_id=ordered.task_id, schedule_cron="0 0 * * *", offset_s=0)
@@ -61,7 +67,8 @@ def draw_nights(
         at = np.arange(days) * DAY_S + 60.0 * row.due_minute
         if alone:
             weekday, at_s = extra_s[row.task_id]
-            at = np.concatenate([at, np.arange(weekday, days, 7) * DAY_S + at_s])
+            by_day = np.arange(weekday, days, 7)
+            at = np.concatenate([at, by_day[by_day >= (since or {}).get(row.task_id, 0)] * DAY_S + at_s])
         due[row.task_id] = np.sort(at)
     plan = plan_runs(
         table,
@@ -111,6 +118,7 @@ def run_nights(
     slots: Mapping[str, int],
     timeout_minutes: Mapping[str, float],
     priority: Mapping[str, float],
+    memory_gb: float = MEMORY_GB,
 ) -> MonthRun:
     """Run them. slots: by pool; timeout_minutes: by task_id; priority: by task_id, lower goes first. Each has one attempt."""
     plan, tasks = drawn.plan, drawn.tasks
@@ -127,7 +135,7 @@ def run_nights(
         -full.astype(int),
     )
     names = sorted(slots)
-    pools = Pools(of_tasks(plan, [names.index(p) for p in tasks.pool]), [slots[p] for p in names], SLOW_DOWN, MEMORY_GB)
+    pools = Pools(of_tasks(plan, [names.index(p) for p in tasks.pool]), [slots[p] for p in names], SLOW_DOWN, memory_gb)
     return simulate_month(plan, drawn.draws, settings, pools)
 
 
@@ -136,10 +144,10 @@ def judge_parameters(
 ) -> dict[str, dict[str, Any]]:
     """Return by policy what the same nights came to.
 
-    A policy: slots (by pool), timeout_minutes (by task_id), priority (by task_class). Of each: healthy (runs that do not hang),
-    false (those of them that were killed), false_by_task; hung_slot_h (slot-hours under runs that hung); out_of_memory (runs);
-    peak_gb; ends_h (by night, the end of its last healthy run, hours after midnight), class_ends_h (by task_class, the mean of
-    that for its runs alone).
+    A policy: slots (by pool), timeout_minutes (by task_id), priority (by task_class), and memory_gb where the machine is not
+    that of the last weeks. Of each: healthy (runs that do not hang), false (those of them that were killed), false_by_task;
+    hung_slot_h (slot-hours under runs that hung); out_of_memory (runs); peak_gb; ends_h (by night, the end of its last healthy
+    run, hours after midnight), class_ends_h (by task_class, the mean of that for its runs alone).
     """
     table = pd.DataFrame(list(tasks))
     drawn = draw_nights(table, seed, nights, growth=GROWTH)
@@ -151,7 +159,9 @@ def judge_parameters(
         priority = {
             t: float(policy["priority"][c]) for t, c in zip(drawn.tasks.task_id, drawn.tasks.task_class, strict=True)
         }
-        run = run_nights(drawn, policy["slots"], policy["timeout_minutes"], priority)
+        run = run_nights(
+            drawn, policy["slots"], policy["timeout_minutes"], priority, policy.get("memory_gb", MEMORY_GB)
+        )
         healthy = ~drawn.hangs
         killed = np.zeros(len(healthy), dtype=bool)
         killed[run.failures.task_run[run.failures.error == TIMED_OUT]] = True
