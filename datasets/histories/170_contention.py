@@ -36,8 +36,10 @@ def build(con: duckdb.DuckDBPyConnection, seed: bytes, scale: float) -> None:
     """Writes the tables; they do not shrink with scale."""
     hidden, visible = derive_seed(seed, "truth/contention"), derive_seed(seed, "world/contention")
     tasks = _tasks(hidden, [t for (t,) in con.execute("select team_id from ops.teams order by team_id").fetchall()])
-    # Some have run by day for two weeks only: too few runs alone to tell what company costs them.
-    late = streams(hidden, "late").choice(tasks.task_id[tasks.task_class == "aggregate"], LATE, replace=False)
+    # Some have run by day for two weeks only: too few runs alone to tell what company costs them. None of those that start the
+    # night: who takes the first of them to be alone is told so by its slow-down.
+    among = tasks.task_id[(tasks.task_class == "aggregate") & (tasks.due_minute > 0)]
+    late = streams(hidden, "late").choice(among, LATE, replace=False)
     drawn = draw_nights(tasks, hidden, DAYS, alone=True, since=dict.fromkeys(late, DAYS - 14))
     alike = dict.fromkeys(tasks.task_id, 0.0)
     run = run_nights(drawn, POOLS, dict.fromkeys(tasks.task_id, float(TIMEOUT_MINUTES)), alike)

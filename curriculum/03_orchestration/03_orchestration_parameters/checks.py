@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from workshop.checks import CheckFailed, Evidence, as_number, as_table, check, expect
-from workshop.sim.node import GROWTH
+from workshop.sim.node import GROWTH, MEMORY_GB
 from workshop.table import Table
 from workshop.trusted import Lab
 
@@ -71,6 +71,7 @@ LATER = 0.10
 TRAINED_LATER = 0.15
 OTHER_TIMEOUTS = "yours, with the reference's time-outs"
 SIGNIFICANCE = 1e-4
+ON_TODAYS = "today, on heavy-1"
 QUIET_S = 120.0
 KEYS = ["task_id", "hung", "service_p50_s", "service_p95_s", "queue_p50_s", "queue_p95_s", "slow_down"]
 
@@ -450,7 +451,9 @@ def _said(lab: Lab, weeks: Mapping[str, Mapping[str, Any]]) -> list[Evidence]:
     return [
         Evidence(
             "twelve weeks (the same for all checks of this task)",
-            Table.of(["", *weeks], [(words, *values) for words, values in lines]),
+            Table.of(
+                ["", *(ON_TODAYS if n == "today" else n for n in weeks)], [(words, *values) for words, values in lines]
+            ),
         )
     ]
 
@@ -600,7 +603,10 @@ def twelve_weeks_later(lab: Lab) -> Any:
         killed.bar(name, got[name]["false"] + got[name]["out_of_memory"], color=colour)
     earlier = _end_h(got["today"]) - _end_h(got["yours"])
     ends.set(xlabel="week", ylabel="end of the night, h after midnight", ylim=(0, None))
-    ends.set_title(f"The last run ends {abs(60 * earlier):.0f} min {'earlier' if earlier >= 0 else 'later'}")
+    ends.set_title(
+        f"The last run ends {abs(60 * earlier):.0f} min {'earlier' if earlier >= 0 else 'later'}, "
+        f"with {_season_gb(lab) / MEMORY_GB:.0%} of the memory"
+    )
     ends.legend()
     killed.set_ylabel("runs lost")
     killed.set_title("Killed at work")
