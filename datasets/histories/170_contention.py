@@ -66,25 +66,13 @@ def build(con: duckdb.DuckDBPyConnection, seed: bytes, scale: float) -> None:
         "runs": runs,
         "tasks": tasks,
         "pools": pd.DataFrame(list(POOLS.items()), columns=["pool", "slots"]),
-        "nodes": pd.DataFrame(
-            [("heavy-1", CORES, MEMORY_GB), ("heavy-2", CORES, _next_gb(hidden, runs, tasks))],
-            columns=["node_id", "cores", "memory_gb"],
-        ),
+        "nodes": pd.DataFrame([("heavy-1", CORES, MEMORY_GB)], columns=["node_id", "cores", "memory_gb"]),
     }
     for name, frame in frames.items():
         con.register(f"frame_{name}", frame)
     con.execute(TABLES.format(timeout=TIMEOUT_MINUTES))
     for name in frames:
         con.unregister(f"frame_{name}")
-
-
-def _next_gb(hidden: bytes, runs: pd.DataFrame, tasks: pd.DataFrame) -> float:
-    """Memory of the machine of the season: enough for two or three of the large ones beside a few of the small ones, so that no
-    number of slots is right on all worlds. Peaks seldom fall together: the mean of a sum, and four standard deviations."""
-    pool = runs.task_id.map(tasks.set_index("task_id").pool)
-    large, small = runs.memory_gb[pool == "memory"], runs.memory_gb[pool == "general"]
-    n = int(streams(hidden, "machine").integers(2, 4))
-    return 2.0 * np.ceil((n * large.mean() + 4 * large.std() * n**0.5 + 3 * small.max() + 1) / 2)
 
 
 def _tasks(hidden: bytes, teams: list[int]) -> pd.DataFrame:
@@ -151,7 +139,7 @@ order by task_id;
 
 drop macro moment;
 
-comment on table ops.batch_nodes is 'The machines for the heavy jobs: heavy-1 of the last weeks, heavy-2 of the coming season.';
+comment on table ops.batch_nodes is 'The machine on which the heavy jobs of all domains run.';
 comment on column ops.batch_nodes.node_id is 'Key.';
 comment on column ops.batch_nodes.cores is 'Processor cores.';
 comment on column ops.batch_nodes.memory_gb is 'Memory, GB.';

@@ -71,7 +71,6 @@ LATER = 0.10
 TRAINED_LATER = 0.15
 OTHER_TIMEOUTS = "yours, with the reference's time-outs"
 SIGNIFICANCE = 1e-4
-ON_TODAYS = "today, on heavy-1"
 QUIET_S = 120.0
 KEYS = ["task_id", "hung", "service_p50_s", "service_p95_s", "queue_p50_s", "queue_p95_s", "slow_down"]
 
@@ -345,15 +344,15 @@ def _tasks(lab: Lab) -> list[dict[str, Any]]:
     return lab.once("tasks", lambda: lab.world.sql("select * from truth.batch_tasks order by task_id").dicts())
 
 
-def _season_gb(lab: Lab) -> float:
+def season_gb(lab: Lab) -> float:
     """Memory of the machine on which the season runs."""
-    return float(lab.world.sql("select memory_gb from ops.batch_nodes where node_id = 'heavy-2'").value())
+    return float(lab.world.sql("select min(memory_gb) from ops.batch_nodes").value())
 
 
 def _best(lab: Lab) -> dict[str, dict[str, float]]:
     """What the tables tell: the reference."""
     tasks = _tasks(lab)
-    room = _season_gb(lab)
+    room = season_gb(lab)
     memory = np.array(
         lab.world.sql(
             "select peak_memory_gb from ops.batch_runs join ops.batch_tasks using (task_id) where pool = 'memory'"
@@ -373,7 +372,7 @@ def _best(lab: Lab) -> dict[str, dict[str, float]]:
     tails = {t: minutes * math.exp(2 * _truth(lab)[t]["spread"]) for t, minutes in alone.items()}
     factor = 4.5 * sum(alone.values()) / sum(tails.values())
     return {
-        "slots": {"memory": large, "general": 1 + math.ceil(work["general"] * large / work["memory"])},
+        "slots": {"memory": large, "general": max(1, math.ceil(work["general"] * large / work["memory"]))},
         "timeout_minutes": {t: min(1440.0, factor * tail) for t, tail in tails.items()},
         "priority": {"train": 0.0, "join": 1.0, "aggregate": 2.0, "export": 3.0},
     }
@@ -398,7 +397,7 @@ def _weeks(lab: Lab) -> dict[str, dict[str, Any]]:
         policies = {"yours": mine, "reference": best, "today": todays_policy(lab)}
         # What yours would come to with the reference's time-outs: so the time-outs can be told from the pools.
         policies[OTHER_TIMEOUTS] = mine | {"timeout_minutes": best["timeout_minutes"]}
-        room = _season_gb(lab)
+        room = season_gb(lab)
         policies = {n: p if n == "today" else p | {"memory_gb": room} for n, p in policies.items()}
         return lab.judge("workshop.sim.node:judge_parameters", _tasks(lab), seed, policies, NIGHTS)
 
@@ -451,9 +450,7 @@ def _said(lab: Lab, weeks: Mapping[str, Mapping[str, Any]]) -> list[Evidence]:
     return [
         Evidence(
             "twelve weeks (the same for all checks of this task)",
-            Table.of(
-                ["", *(ON_TODAYS if n == "today" else n for n in weeks)], [(words, *values) for words, values in lines]
-            ),
+            Table.of(["", *weeks], [(words, *values) for words, values in lines]),
         )
     ]
 
@@ -523,7 +520,7 @@ def memory_is_enough(lab: Lab) -> None:
         got["out_of_memory"] == 0,
         f"With {slots['memory']} slots for the memory pool and {slots['general']} for the general one, "
         f"{got['out_of_memory']} runs end out of memory in twelve weeks: up to {got['peak_gb']:.0f} GB were wanted at "
-        f"once, and heavy-2 has {_season_gb(lab):.0f}.",
+        f"once, and the machine has {season_gb(lab):.0f}.",
         evidence=lambda: _said(lab, weeks),
         ask="What do that many joins and trainings need together, beside the small ones?",
         misconception="cores",
@@ -550,7 +547,7 @@ def nights_end_early(lab: Lab) -> None:
         ends <= (1 + LATER) * right,
         f"The last run of a night ends {ends:.1f} h after midnight, {right:.1f} h under the reference: "
         f"{ends / right - 1:.1%} later, {LATER:.1%} is allowed. You have {slots['memory']} slots for the memory pool "
-        f"and {slots['general']} for the general one; {got['peak_gb']:.0f} of {_season_gb(lab):.0f} GB were the most in use."
+        f"and {slots['general']} for the general one; {got['peak_gb']:.0f} of {season_gb(lab):.0f} GB were the most in use."
         f"{held if got['hung_slot_h'] > 1.5 * best['hung_slot_h'] else ''}",
         evidence=lambda: _said(lab, weeks),
         ask="How long does a run that hangs keep a slot from those that wait?"
@@ -593,11 +590,11 @@ def twelve_weeks_later(lab: Lab) -> Any:
         "workshop.sim.node:judge_parameters",
         _tasks(lab),
         seed,
-        {"yours": mine | {"memory_gb": _season_gb(lab)}, "today": todays_policy(lab)},
+        {"yours": mine | {"memory_gb": season_gb(lab)}, "today": todays_policy(lab)},
         84,
     )
     figure, (ends, killed) = plt.subplots(1, 2, figsize=(8.6, 3.2), width_ratios=(3, 1))
-    for name, colour, words in (("today", RED, "today's, on heavy-1"), ("yours", BLUE, "yours, on heavy-2")):
+    for name, colour, words in (("today", RED, "today's"), ("yours", BLUE, "yours")):
         weekly = np.array(got[name]["ends_h"]).reshape(12, 7).mean(axis=1)
         ends.plot(range(1, 13), weekly, "o-", ms=3, color=colour, label=words)
         killed.bar(name, got[name]["false"] + got[name]["out_of_memory"], color=colour)
@@ -605,7 +602,7 @@ def twelve_weeks_later(lab: Lab) -> Any:
     ends.set(xlabel="week", ylabel="end of the night, h after midnight", ylim=(0, None))
     ends.set_title(
         f"The last run ends {abs(60 * earlier):.0f} min {'earlier' if earlier >= 0 else 'later'}, "
-        f"with {_season_gb(lab) / MEMORY_GB:.0%} of the memory"
+        f"with {season_gb(lab) / MEMORY_GB:.0%} of the memory"
     )
     ends.legend()
     killed.set_ylabel("runs lost")

@@ -3,8 +3,8 @@
 #
 # Seventy-seven heavy jobs of all domains share one machine at night. Its pools and its one time-out were set by nobody in
 # particular, and the last job ends in the middle of the morning. You measure what the jobs take and what company costs them
-# (task a), then set time-outs, pool sizes and priorities for the weeks to come, on another machine (task b). About 50 minutes.
-# Lesson 3.3 has the background.
+# (task a), then set time-outs, pool sizes and priorities for the weeks to come (task b). About 50 minutes. Lesson 3.3 has the
+# background.
 #
 # You change the two cells that begin with `# Task`; what you need besides goes into the same cells. When your work is graded,
 # it runs on another world: other jobs, other durations.
@@ -22,9 +22,9 @@ lab = open_lab("3.3", world=WORLD, scale=SCALE)
 # %% [markdown]
 # ## The tables
 #
-# `ops.batch_tasks` has the jobs, `ops.batch_runs` six weeks of their runs, `ops.batch_pools` and `ops.batch_nodes` what there is.
-# Each job runs once a night, and once a week once more in the afternoon, when the machine is nearly idle (a few have done
-# so for two weeks only). All ran on `heavy-1`.
+# `ops.batch_tasks` has the jobs, `ops.batch_runs` six weeks of their runs, `ops.batch_pools` and `ops.batch_nodes` what there
+# is. Each job runs once a night, and once a week once more in the afternoon, when the machine is nearly idle (a few have done
+# so for two weeks only).
 
 # %%
 lab.con.sql("""
@@ -38,27 +38,27 @@ lab.con.sql("""
 # %% [markdown]
 # ## Task a: measure
 #
-# Change: the body of `measure`. It gets a connection and returns a row for each task of `ops.batch_tasks` (DataFrame, relation or
-# list of dicts). All times are in seconds.
+# Change: the body of `measure`. It gets a connection and returns a row for each task of `ops.batch_tasks` (DataFrame,
+# relation or list of dicts). All times are in seconds.
 #
 # * `task_id`
-# * `hung`: how many of its runs hung: `killed`, and the last heartbeat was **more than two minutes** before `ended_at`. What hung
-#   was not working: leave it out of the service times and of the slow-down.
+# * `hung`: how many of its runs hung: `killed`, and the last heartbeat was **more than two minutes** before `ended_at`. What
+#   hung was not working: leave it out of the service times and of the slow-down.
 # * `service_p50_s`, `service_p95_s`: quantiles of the service time (from `started_at` to `ended_at`). A run that ended for
-#   another reason than `success` would have taken longer, nobody knows how much: it is *right-censored* at its duration. Use the
-#   **Kaplan-Meier** estimate: go through the durations at which runs succeeded, in ascending order; at each, with `n` runs
-#   whose duration is at least that long (censored ones included) and `d` that succeeded at exactly that duration, multiply the
-#   survival by `1 - d / n`. The q-quantile is the first duration at which the survival is at most `1 - q`; **null** if it never
-#   is. Where the survival equals `1 - q` to the last digit, the next duration counts as right too.
-# * `queue_p50_s`, `queue_p95_s`: quantiles of the time in the queue (`queued_at` to `started_at`), over all runs: the smallest
-#   value that is at least as large as that share of them.
+#   another reason than `success` would have taken longer, nobody knows how much: it is *right-censored* at its duration. Use
+#   the **Kaplan-Meier** estimate: go through the durations at which runs succeeded, in ascending order; at each, with `n`
+#   runs whose duration is at least that long (censored ones included) and `d` that succeeded at exactly that duration,
+#   multiply the survival by `1 - d / n`. The q-quantile is the first duration at which the survival is at most `1 - q`;
+#   **null** if it never is. Where the survival equals `1 - q` to the last digit, the next duration counts as right too.
+# * `queue_p50_s`, `queue_p95_s`: quantiles of the time in the queue (`queued_at` to `started_at`), over all runs: the
+#   smallest value that is at least as large as that share of them.
 # * `slow_down`: what company costs. Seconds per row of each run that succeeded; then the median over those that started **in
 #   company**, divided by the median over those that started **alone**. In company: when it started, another run (of any task,
-#   hung or not) had started, at the same moment or before, and had not ended; one that ends at that very moment has ended. Null
-#   where fewer than three of those that succeeded started alone.
+#   hung or not) had started, at the same moment or before, and had not ended; one that ends at that very moment has ended.
+#   Null where fewer than three of those that succeeded started alone.
 #
-# **Judged** (5.5 points): service times within 0.5% and null where they should be (2); queue times (1); hung runs (1); slow-down
-# within 1% (1.5).
+# **Judged** (5.5 points): service times within 0.5% and null where they should be (2); queue times (1); hung runs (1);
+# slow-down within 1% (1.5).
 
 
 # %% tags=["task-a"]
@@ -176,35 +176,35 @@ lab.check("a")
 # ## Task b: decide
 #
 # The season begins: in the weeks to come every job reads **1.4 times** as many rows as in the last six weeks. Memory does not
-# grow with rows. The jobs move to `heavy-2`, as fast as `heavy-1` but with other memory (`ops.batch_nodes`). There are only the
-# nights, no runs in the afternoon. Runs hang as often as in the log, and as there their times vary by more than their rows.
+# grow with rows. There are only the nights, no runs in the afternoon. Runs hang as often as in the log, and as there their
+# times vary by more than their rows.
 #
 # Change: the body of `parameters`. It returns a dict with
 #
 # * `pools`: rows with `pool` and `slots` (a whole number, 1 to 32), for both pools;
 # * `timeouts`: rows with `task_id` and `timeout_minutes` (0.01 to 1,440, fractions too), for every task: a run is killed that
 #   long after its start, and not tried again;
-# * `priorities`: rows with `task_class` and `priority` (any number): of those that wait for a slot of a pool, the lowest number
-#   goes first, and of equals who has waited longest.
+# * `priorities`: rows with `task_class` and `priority` (any number): of those that wait for a slot of a pool, the lowest
+#   number goes first, and of equals who has waited longest.
 #
 # How the machine behaves: a run takes longer the more others run when it starts, whatever their pool. Up to a point that is
 # nothing, beyond it more and more: read it from the runs. A run that starts when the memory of all that run, its own
-# included, is more than the machine has, ends in "out of memory".
-# (Peaks of memory seldom fall together; slots that are never used cost time.)
+# included, is more than the machine has, ends in "out of memory". (Peaks of memory seldom fall together; slots that are never
+# used cost time.)
 #
-# *What a task takes alone in the season*: 1.4 times the median of its `input_rows`, times the median of the seconds per row of
-# its runs that succeeded and started alone (as in task a). A task without such a run counts on neither side below.
+# *What a task takes alone in the season*: 1.4 times the median of its `input_rows`, times the median of the seconds per row
+# of its runs that succeeded and started alone (as in task a). A task without such a run counts on neither side below.
 #
 # **Judged** (4.5 points), on twelve drawn weeks, the same for every answer:
 #
 # * at most 0.5% of the runs that do not hang are killed (1.5; failed if 84 nights contradict it at 1 in 10,000);
-# * what hangs holds its slot until its time-out: over all tasks, the time-outs add up to at most **4.75 times** what the tasks
-#   take alone in the season (0.5). Some need more than that, others can do with less;
+# * what hangs holds its slot until its time-out: over all tasks, the time-outs add up to at most **4.75 times** what the
+#   tasks take alone in the season (0.5). Some need more than that, others can do with less;
 # * no run ends out of memory (1);
-# * after midnight the last run of a night ends, on average, at most 10% later than under the reference, which knows these tables
-#   and no more (1), and the last training, which the prices of the morning wait for, at most 15% later (0.5). Both count only
-#   if nothing is killed or out of memory beyond the promises above: a night that is over early because its jobs have died is
-#   none.
+# * after midnight the last run of a night ends, on average, at most 10% later than under the reference, which knows these
+#   tables and no more (1), and the last training, which the prices of the morning wait for, at most 15% later (0.5). Both
+#   count only if nothing is killed or out of memory beyond the promises above: a night that is over early because its jobs
+#   have died is none.
 
 
 # %% tags=["task-b"]
@@ -232,7 +232,7 @@ def parameters(con):
     # the mean of a sum, and four standard deviations.
     mean_gb, sd_gb, small_gb, room_gb = con.sql("""
         select avg(peak_memory_gb) filter (pool = 'memory'), stddev(peak_memory_gb) filter (pool = 'memory'),
-          max(peak_memory_gb) filter (pool = 'general'), (select memory_gb from ops.batch_nodes where node_id = 'heavy-2')
+          max(peak_memory_gb) filter (pool = 'general'), (select min(memory_gb) from ops.batch_nodes)
         from ops.batch_runs join ops.batch_tasks using (task_id)
     """).fetchall()[0]
     large = max(n for n in range(1, 33) if n * mean_gb + 4 * sd_gb * n**0.5 + 3 * small_gb <= room_gb)
@@ -247,7 +247,7 @@ def parameters(con):
             select pool, sum(s) from alone join ops.batch_tasks using (task_id) group by pool
         """).fetchall()
     )
-    small = 1 + math.ceil(work["general"] * large / work["memory"])  # one more, as exports come unevenly
+    small = max(1, math.ceil(work["general"] * large / work["memory"]))
     return {
         "pools": [{"pool": "memory", "slots": large}, {"pool": "general", "slots": small}],
         "timeouts": timeouts,
@@ -272,7 +272,7 @@ lab.check("b")
 # %% [markdown]
 # ## Twelve weeks later
 #
-# The season with your parameters on `heavy-2`, and with today's on `heavy-1`.
+# The season on this machine, with your parameters and with today's.
 
 # %%
 lab.twelve_weeks_later()

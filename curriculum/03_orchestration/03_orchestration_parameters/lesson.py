@@ -1,8 +1,8 @@
 # %% [markdown]
 # # 3.3 Time-outs and concurrency from observed contention
 #
-# *"We doubled the slots and the night ends later. We cut the time-out and lost two reports a week. Who sets these numbers, and
-# from what?"* The owner of the machine on which all heavy jobs of Kestrel run at night has nobody to ask but its own log.
+# *"We doubled the slots and the night ends later. We cut the time-out and lost two reports a week. Who sets these numbers,
+# and from what?"* The owner of the machine on which all heavy jobs of Kestrel run at night has nobody to ask but its own log.
 #
 # Here you see why a mean tells little about a time-out, what a killed run does to a statistic, how waiting explodes near full
 # load, and why more at once can mean less. You take away the query that measures all this, and a parameter file.
@@ -41,15 +41,15 @@ RUNS.groupby(["task_class", "pool"]).agg(
 ).round(1)
 
 # %% [markdown]
-# The mean is above the median and p99 far above both: durations are **skewed**. An export writes what has changed since the last
-# one, now little and now a lot; so its p99 stands further above its median than a training's. No run is above 140 minutes:
-# that is the time-out. Some runs were killed. A part of them had *hung*, that is, given no heartbeat for minutes; the others were
-# at work.
+# The mean is above the median and p99 far above both: durations are **skewed**. An export writes what has changed since the
+# last one, now little and now a lot; so its p99 stands further above its median than a training's. No run is above 140
+# minutes: that is the time-out. Some runs were killed. A part of them had *hung*, that is, given no heartbeat for minutes;
+# the others were at work.
 #
 # ## The naive way fails
 #
-# A common rule is the mean plus two standard deviations. For a normal distribution one run in forty takes longer. How many do, by
-# task?
+# A common rule is the mean plus two standard deviations. For a normal distribution one run in forty takes longer. How many
+# do, by task?
 
 # %%
 done = RUNS[RUNS.outcome == "success"]
@@ -77,9 +77,9 @@ show(figure, "Histogram of the durations of a training: a skewed body, and a bar
 # %% [markdown]
 # A killed run is not missing, and it did not take as long as the time-out: it would have taken **longer than that**. It is
 # *right-censored*. Dropping it (survivors only) makes the task look fast; counting it as done makes the time-out look like a
-# duration. **Kaplan and Meier** (1958) use what is known: at each duration at which a run succeeded, the share that goes on is
-# multiplied by 1 - d/n: n are all those that had lasted so long, killed ones included, d those of them that **succeeded** then. A
-# run that is killed leaves n and never counts in d.
+# duration. **Kaplan and Meier** (1958) use what is known: at each duration at which a run succeeded, the share that goes on
+# is multiplied by 1 - d/n: n are all those that had lasted so long, killed ones included, d those of them that **succeeded**
+# then. A run that is killed leaves n and never counts in d.
 
 
 # %%
@@ -108,13 +108,13 @@ pd.DataFrame(
 ).T
 
 # %% [markdown]
-# Where it says NaN, the honest answer is that nobody knows: too many were killed. Survivors have a tidy number there, and it is
-# the number of the time-out.
+# Where it says NaN, the honest answer is that nobody knows: too many were killed. Survivors have a tidy number there, and it
+# is the number of the time-out.
 #
 # ## Waiting is not working
 #
-# How long a job waits for a slot depends on how full the pool is, and not evenly. For c slots and random arrivals queueing theory
-# gives the mean wait in multiples of the service time (Erlang C).
+# How long a job waits for a slot depends on how full the pool is, and not evenly. For c slots and random arrivals queueing
+# theory gives the mean wait in multiples of the service time (Erlang C).
 
 # %%
 load = np.linspace(0.05, 0.97, 60)
@@ -151,10 +151,10 @@ for pool, r in night.groupby("pool"):
 waiting.round(2)
 
 # %% [markdown]
-# **Little's law**: arrivals an hour times hours waited = how many wait on average. It assumes nothing about what arrives when; it
-# asks for means over a long time, or for a window in which nobody waits at the beginning and at the end, as here. Counting
-# each minute who waits comes to the same: who has two of the three numbers has the third. The crowd stands in front of the memory
-# pool. So, more slots there?
+# **Little's law**: arrivals an hour times hours waited = how many wait on average. It assumes nothing about what arrives
+# when; it asks for means over a long time, or for a window in which nobody waits at the beginning and at the end, as here.
+# Counting each minute who waits comes to the same: who has two of the three numbers has the third. The crowd stands in front
+# of the memory pool. So, more slots there?
 #
 # ## What company costs
 #
@@ -187,8 +187,8 @@ show(figure, f"Slow-down against the number of runs under way: flat up to {knee}
 
 # %% [markdown]
 # Before the knee company costs next to nothing. Beyond it disks and cores are shared, and everybody pays. A little beyond it
-# still pays, as long as the **throughput** rises: runs under way, divided by the slow-down. Soon it hardly does, and more only
-# take memory. A pool limit protects the others.
+# still pays, as long as the **throughput** rises: runs under way, divided by the slow-down. Soon it hardly does, and more
+# only take memory. A pool limit protects the others.
 #
 # ## Predict
 #
@@ -250,22 +250,23 @@ pd.DataFrame(
 ).T
 
 # %% [markdown]
-# Concurrency is not the number of cores. Memory is a wall: what fits beside the others (with peaks that seldom fall together, so
-# neither the mean nor the sum of all maxima). Below it, one more pays as long as the throughput rises, so a little beyond the
-# knee. The pool that decides when the night ends gets what fits; the other gets what it needs to be done by then. On another
-# machine other numbers are right: in the lab the season runs on `heavy-2`.
+# Concurrency is not the number of cores. Memory is a wall: what fits beside the others (with peaks that seldom fall together,
+# so neither the mean nor the sum of all maxima). Below it, one more pays as long as the throughput rises, so a little beyond
+# the knee. The pool that decides when the night ends gets what fits; the other gets what it needs to be done by then. On
+# another machine other numbers are right.
 #
 # ## The rule, and where it ends
 #
-# 1. **A time-out is for what hangs.** Per task, far enough above what a healthy run takes next season, without the time in the
-#    queue, and in the company that it will have then, not the one that it had. How far is far enough depends on how much its
-#    rows vary: one multiple for all is too short here and too long there. A missing heartbeat tells sooner than any time-out.
+# 1. **A time-out is for what hangs.** Per task, far enough above what a healthy run takes next season, without the time in
+#    the queue, and in the company that it will have then, not the one that it had. How far is far enough depends on how much
+#    its rows vary: one multiple for all is too short here and too long there. A missing heartbeat tells sooner than any
+#    time-out.
 # 2. **A pool size** comes from the scarcest thing: memory first, then the throughput, slots / slow-down.
-# 3. **Priority**: in the pool that decides, first what the morning waits for and what takes longest. It costs nothing and evens
-#    out the end.
+# 3. **Priority**: in the pool that decides, first what the morning waits for and what takes longest. It costs nothing and
+#    evens out the end.
 #
-# It ends where the mix changes: measure again each quarter, since the numbers hold for these rows on this machine. And quantiles
-# of forty runs say nothing about one run in a thousand.
+# It ends where the mix changes: measure again each quarter, since the numbers hold for these rows on this machine. And
+# quantiles of forty runs say nothing about one run in a thousand.
 #
 # <details><summary><b>In practice</b></summary>
 #
@@ -282,11 +283,11 @@ pd.DataFrame(
 #
 # ## Back to the question
 #
-# Who sets these numbers? The log does. More slots made every job slower; a shorter time-out killed those that were slow because
-# of it. Measured apart, work, waiting, company and hanging each give one number.
+# Who sets these numbers? The log does. More slots made every job slower; a shorter time-out killed those that were slow
+# because of it. Measured apart, work, waiting, company and hanging each give one number.
 #
-# **You take away** the query and the parameter file. In the lab the query has to be right to half a percent, and the file has to
-# hold for a season with 1.4 times the rows.
+# **You take away** the query and the parameter file. In the lab the query has to be right to half a percent, and the file has
+# to hold for a season with 1.4 times the rows.
 #
 # Read on: Edward Kaplan and Paul Meier, *Nonparametric Estimation from Incomplete Observations* (1958); Mor Harchol-Balter,
 # *Performance Modeling and Design of Computer Systems* (2013); Neil Gunther, *Guerrilla Capacity Planning* (2007).

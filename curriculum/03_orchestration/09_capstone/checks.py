@@ -118,6 +118,11 @@ def _contract(lab: Lab) -> dict[str, float]:
     return {"bad_in": len(bad - refused) / len(bad), "good_out": len(good & refused) / len(good)}
 
 
+def _nights_policy(lab: Lab) -> dict[str, Any]:
+    of = _of("3.3")
+    return of.read_policy(lab) | {"memory_gb": of.season_gb(lab)}
+
+
 def _services(lab: Lab) -> list[float]:
     return _service_days(lab, _of("3.4").read_policy(lab))
 
@@ -209,7 +214,7 @@ ALL = (
     Part("retries", "retry_policy", "3.1", "a", "retry_policy", lambda lab: _of("3.1").read_policy(lab)),
     Part("alerts", "RULES", "3.1", "b", "RULES", lambda lab: _of("3.1").read_rules(lab)),
     Part("contract", "contract", "3.2", "c", "contract", _contract),
-    Part("parameters", "parameters", "3.3", "b", "parameters", lambda lab: _of("3.3").read_policy(lab)),
+    Part("parameters", "parameters", "3.3", "b", "parameters", _nights_policy),
     Part("services", "services", "3.4", "b", "policy", _services),
     Part("windows", "schedule", "3.5", "a", "schedule", _windows),
     Part("load", "load", "3.6", "a", "load", _load),
