@@ -201,7 +201,8 @@ def apply_rules(rules: Sequence[Mapping[str, Any]], events: Sequence[Event]) -> 
     sent: list[dict[str, Any]] = []
     heard: dict[tuple[str, int], tuple[float, int]] = {}
     for e in events:
-        rule = next((r for r in rules if r["on"] == e.event and fits(r, *_about(e))), None)
+        about = (e.criticality, e.error_class, e.minutes_left, e.resource_away)
+        rule = next((r for r in rules if r["on"] == e.event and fits(r, *about)), None)
         if rule is None or rule["do"] == "quiet":
             continue
         rank, by, keys = ACTIONS.index(rule["do"]), rule["group_by"], set()
@@ -244,10 +245,6 @@ def fits(rule: Mapping[str, Any], criticality: str, error_class: str, minutes_le
         and (rule.get("max_minutes_left") is None or minutes_left <= rule["max_minutes_left"])
         and (rule.get("resource_away") is None or resource_away == rule["resource_away"])
     )
-
-
-def _about(e: Event) -> tuple[str, str, float, bool]:
-    return e.criticality, e.error_class, e.minutes_left, e.resource_away
 
 
 def score(sent: Sequence[Mapping[str, Any]], causes: Sequence[Cause]) -> dict[str, float]:

@@ -25,7 +25,7 @@ from workshop.sim.month import (
 from workshop.sim.streams import streams
 
 CORES = 16
-MEMORY_GB = 96.0  # of the machine of the last weeks
+MEMORY_GB = 96.0
 # The k-th that runs is slower by this: the disks are busy from the sixth on, the cores are gone at the sixteenth.
 SLOW_DOWN = tuple(1.0 if k <= 5 else 1.0 + 0.09 * (k - 5) ** 1.35 for k in range(1, 41))
 NOISE = 0.12
@@ -118,7 +118,6 @@ def run_nights(
     slots: Mapping[str, int],
     timeout_minutes: Mapping[str, float],
     priority: Mapping[str, float],
-    memory_gb: float = MEMORY_GB,
 ) -> MonthRun:
     """Run them. slots: by pool; timeout_minutes: by task_id; priority: by task_id, lower goes first. Each has one attempt."""
     plan, tasks = drawn.plan, drawn.tasks
@@ -135,7 +134,7 @@ def run_nights(
         -full.astype(int),
     )
     names = sorted(slots)
-    pools = Pools(of_tasks(plan, [names.index(p) for p in tasks.pool]), [slots[p] for p in names], SLOW_DOWN, memory_gb)
+    pools = Pools(of_tasks(plan, [names.index(p) for p in tasks.pool]), [slots[p] for p in names], SLOW_DOWN, MEMORY_GB)
     return simulate_month(plan, drawn.draws, settings, pools)
 
 
@@ -144,10 +143,10 @@ def judge_parameters(
 ) -> dict[str, dict[str, Any]]:
     """Return by policy what the same nights came to.
 
-    A policy: slots (by pool), timeout_minutes (by task_id), priority (by task_class), and memory_gb where the machine is not
-    that of the last weeks. Of each: healthy (runs that do not hang), false (those of them that were killed), false_by_task;
-    hung_slot_h (slot-hours under runs that hung); out_of_memory (runs); peak_gb; ends_h (by night, the end of its last healthy
-    run, hours after midnight), class_ends_h (by task_class, the mean of that for its runs alone).
+    A policy: slots (by pool), timeout_minutes (by task_id), priority (by task_class). Of each: healthy (runs that do not hang),
+    false (those of them that were killed), false_by_task; hung_slot_h (slot-hours under runs that hung); out_of_memory (runs);
+    peak_gb; ends_h (by night, the end of its last healthy run, hours after midnight), class_ends_h (by task_class, the mean of
+    that for its runs alone).
     """
     table = pd.DataFrame(list(tasks))
     drawn = draw_nights(table, seed, nights, growth=GROWTH)
@@ -159,9 +158,7 @@ def judge_parameters(
         priority = {
             t: float(policy["priority"][c]) for t, c in zip(drawn.tasks.task_id, drawn.tasks.task_class, strict=True)
         }
-        run = run_nights(
-            drawn, policy["slots"], policy["timeout_minutes"], priority, policy.get("memory_gb", MEMORY_GB)
-        )
+        run = run_nights(drawn, policy["slots"], policy["timeout_minutes"], priority)
         healthy = ~drawn.hangs
         killed = np.zeros(len(healthy), dtype=bool)
         killed[run.failures.task_run[run.failures.error == TIMED_OUT]] = True

@@ -224,8 +224,7 @@ def _night(fleet: Fleet, month: Month, parameters: Mapping[str, Any], not_before
     """Run the nights; who reads what they leave waits for the last job that does not hang (not_before_s is set)."""
     nights = month.nights
     priority = dict(zip(nights.tasks.task_id, nights.tasks.task_class.map(parameters["priority"]), strict=True))
-    room_gb = parameters.get("memory_gb", node.MEMORY_GB)
-    run = node.run_nights(nights, parameters["slots"], parameters["timeout_minutes"], priority, room_gb)
+    run = node.run_nights(nights, parameters["slots"], parameters["timeout_minutes"], priority)
     killed = (run.outcome == FAILED) & ~nights.hangs
     night = (nights.plan.scheduled_s // DAY_S).astype(int)
     # What was killed at work is started again by somebody, and takes as long as it would have.

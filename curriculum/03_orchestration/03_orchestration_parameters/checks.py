@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from workshop.checks import CheckFailed, Evidence, as_number, as_table, check, expect
-from workshop.sim.node import GROWTH, MEMORY_GB
+from workshop.sim.node import GROWTH
 from workshop.table import Table
 from workshop.trusted import Lab
 
@@ -344,15 +344,15 @@ def _tasks(lab: Lab) -> list[dict[str, Any]]:
     return lab.once("tasks", lambda: lab.world.sql("select * from truth.batch_tasks order by task_id").dicts())
 
 
-def season_gb(lab: Lab) -> float:
-    """Memory of the machine on which the season runs."""
+def _room_gb(lab: Lab) -> float:
+    """Memory of the machine."""
     return float(lab.world.sql("select min(memory_gb) from ops.batch_nodes").value())
 
 
 def _best(lab: Lab) -> dict[str, dict[str, float]]:
     """What the tables tell: the reference."""
     tasks = _tasks(lab)
-    room = season_gb(lab)
+    room = _room_gb(lab)
     memory = np.array(
         lab.world.sql(
             "select peak_memory_gb from ops.batch_runs join ops.batch_tasks using (task_id) where pool = 'memory'"
@@ -397,8 +397,6 @@ def _weeks(lab: Lab) -> dict[str, dict[str, Any]]:
         policies = {"yours": mine, "reference": best, "today": todays_policy(lab)}
         # What yours would come to with the reference's time-outs: so the time-outs can be told from the pools.
         policies[OTHER_TIMEOUTS] = mine | {"timeout_minutes": best["timeout_minutes"]}
-        room = season_gb(lab)
-        policies = {n: p if n == "today" else p | {"memory_gb": room} for n, p in policies.items()}
         return lab.judge("workshop.sim.node:judge_parameters", _tasks(lab), seed, policies, NIGHTS)
 
     read_policy(lab)  # what cannot be read is told once, so it must not be kept under another name
@@ -520,7 +518,7 @@ def memory_is_enough(lab: Lab) -> None:
         got["out_of_memory"] == 0,
         f"With {slots['memory']} slots for the memory pool and {slots['general']} for the general one, "
         f"{got['out_of_memory']} runs end out of memory in twelve weeks: up to {got['peak_gb']:.0f} GB were wanted at "
-        f"once, and the machine has {season_gb(lab):.0f}.",
+        f"once, and the machine has {_room_gb(lab):.0f}.",
         evidence=lambda: _said(lab, weeks),
         ask="What do that many joins and trainings need together, beside the small ones?",
         misconception="cores",
@@ -547,7 +545,7 @@ def nights_end_early(lab: Lab) -> None:
         ends <= (1 + LATER) * right,
         f"The last run of a night ends {ends:.1f} h after midnight, {right:.1f} h under the reference: "
         f"{ends / right - 1:.1%} later, {LATER:.1%} is allowed. You have {slots['memory']} slots for the memory pool "
-        f"and {slots['general']} for the general one; {got['peak_gb']:.0f} of {season_gb(lab):.0f} GB were the most in use."
+        f"and {slots['general']} for the general one; {got['peak_gb']:.0f} of {_room_gb(lab):.0f} GB were the most in use."
         f"{held if got['hung_slot_h'] > 1.5 * best['hung_slot_h'] else ''}",
         evidence=lambda: _said(lab, weeks),
         ask="How long does a run that hangs keep a slot from those that wait?"
@@ -590,20 +588,17 @@ def twelve_weeks_later(lab: Lab) -> Any:
         "workshop.sim.node:judge_parameters",
         _tasks(lab),
         seed,
-        {"yours": mine | {"memory_gb": season_gb(lab)}, "today": todays_policy(lab)},
+        {"yours": mine, "today": todays_policy(lab)},
         84,
     )
     figure, (ends, killed) = plt.subplots(1, 2, figsize=(8.6, 3.2), width_ratios=(3, 1))
-    for name, colour, words in (("today", RED, "today's"), ("yours", BLUE, "yours")):
+    for name, colour in (("today", RED), ("yours", BLUE)):
         weekly = np.array(got[name]["ends_h"]).reshape(12, 7).mean(axis=1)
-        ends.plot(range(1, 13), weekly, "o-", ms=3, color=colour, label=words)
+        ends.plot(range(1, 13), weekly, "o-", ms=3, color=colour, label=name)
         killed.bar(name, got[name]["false"] + got[name]["out_of_memory"], color=colour)
     earlier = _end_h(got["today"]) - _end_h(got["yours"])
     ends.set(xlabel="week", ylabel="end of the night, h after midnight", ylim=(0, None))
-    ends.set_title(
-        f"The last run ends {abs(60 * earlier):.0f} min {'earlier' if earlier >= 0 else 'later'}, "
-        f"with {season_gb(lab) / MEMORY_GB:.0%} of the memory"
-    )
+    ends.set_title(f"The last run ends {abs(60 * earlier):.0f} min {'earlier' if earlier >= 0 else 'later'}")
     ends.legend()
     killed.set_ylabel("runs lost")
     killed.set_title("Killed at work")

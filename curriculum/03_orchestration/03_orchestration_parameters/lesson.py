@@ -218,7 +218,6 @@ TASKS = (
     .df()
     .to_dict("records")
 )
-(room_gb,) = con.sql("select memory_gb from ops.batch_nodes where node_id = 'heavy-1'").fetchall()[0]
 patient = {t["task_id"]: 1440.0 for t in TASKS}
 alike = dict.fromkeys(("train", "join", "aggregate", "export"), 0)
 CHOICES = {"today: 12 and 4": (12, 4), "12 and 8": (12, 8), "3 and 4": (3, 4), "8 and 8": (8, 8), "3 and 3": (3, 3)}
@@ -226,12 +225,7 @@ nights = judge_parameters(
     TASKS,
     "lesson",
     {
-        name: {
-            "slots": {"general": g, "memory": m},
-            "timeout_minutes": patient,
-            "priority": alike,
-            "memory_gb": room_gb,
-        }
+        name: {"slots": {"general": g, "memory": m}, "timeout_minutes": patient, "priority": alike}
         for name, (g, m) in CHOICES.items()
     },
 )

@@ -118,9 +118,8 @@ def _contract(lab: Lab) -> dict[str, float]:
     return {"bad_in": len(bad - refused) / len(bad), "good_out": len(good & refused) / len(good)}
 
 
-def _nights_policy(lab: Lab) -> dict[str, Any]:
-    of = _of("3.3")
-    return of.read_policy(lab) | {"memory_gb": of.season_gb(lab)}
+def _cluster(lab: Lab) -> tuple[int, list[dict[str, Any]], list[dict[str, Any]]]:
+    return lab.kept("cluster", lambda: _of("3.4").read_cluster(lab))
 
 
 def _services(lab: Lab) -> list[float]:
@@ -130,7 +129,7 @@ def _services(lab: Lab) -> list[float]:
 def _service_days(lab: Lab, policy: tuple[dict, dict]) -> list[float]:
     """US dollars that an outage of a service costs the DAGs of the month, on each of some days."""
     of = _of("3.4")
-    cluster = lab.once("cluster", lambda: of.read_cluster(lab))
+    cluster = _cluster(lab)
     days = of.draw_service_days(lab, cluster[2])
     calm = lab.kept(
         "calm days",
@@ -214,7 +213,7 @@ ALL = (
     Part("retries", "retry_policy", "3.1", "a", "retry_policy", lambda lab: _of("3.1").read_policy(lab)),
     Part("alerts", "RULES", "3.1", "b", "RULES", lambda lab: _of("3.1").read_rules(lab)),
     Part("contract", "contract", "3.2", "c", "contract", _contract),
-    Part("parameters", "parameters", "3.3", "b", "parameters", _nights_policy),
+    Part("parameters", "parameters", "3.3", "b", "parameters", lambda lab: _of("3.3").read_policy(lab)),
     Part("services", "services", "3.4", "b", "policy", _services),
     Part("windows", "schedule", "3.5", "a", "schedule", _windows),
     Part("load", "load", "3.6", "a", "load", _load),
@@ -243,7 +242,7 @@ def _today(lab: Lab) -> dict[str, Any]:
             "alerts": [rule | alike for rule in PAGES_TODAY],
             "contract": {"bad_in": 1.0, "good_out": 0.0},
             "parameters": _of("3.3").todays_policy(lab),
-            "services": _service_days(services, _of("3.4").todays_policy(_of("3.4").read_cluster(services)[1])),
+            "services": _service_days(services, _of("3.4").todays_policy(_cluster(services)[1])),
             "windows": _crowding(lab.of("3.5"), jobs, capacity, _of("3.5").todays_plan(lab.world, jobs)),
             "load": "unsafe",
             "handoffs": {"hours": float(hours)},
