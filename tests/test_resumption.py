@@ -73,13 +73,20 @@ def command(folder: Path, book: str, *options: str) -> list[str]:
 
 
 def test_killed_at_random_moments_the_book_is_that_of_an_undisturbed_run(cohort: Path) -> None:
-    def start() -> subprocess.Popen[bytes]:
-        return subprocess.Popen(command(cohort, "killed"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    """Twenty kills of four kinds at least. How many there are in one run depends on how fast the machine is: where one
+    was too few, others follow, each with a book of its own."""
+    rng, killed = random.Random(1), []
+    for book in ("killed", "killed-again", "killed-once-more"):
 
-    killed = run_and_kill(start, KILLS, [GRADER, STABLE, SANDBOX, JOB, KERNEL], random.Random(1), most_s=400)
-    assert len(killed) == KILLS, killed
-    assert len(set(killed)) >= 4, killed
-    assert compare(cohort, "killed")
+        def start(book: str = book) -> subprocess.Popen[bytes]:
+            return subprocess.Popen(command(cohort, book), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+        wanted = max(5, KILLS - len(killed))
+        killed += run_and_kill(start, wanted, [GRADER, STABLE, SANDBOX, JOB, KERNEL], rng, most_s=400)
+        assert compare(cohort, book)
+        if len(killed) >= KILLS and len(set(killed)) >= 4:
+            return
+    pytest.fail(f"three runs, and too few were killed: {killed}")
 
 
 def test_a_cluster_whose_processes_are_killed_makes_the_same_book(cohort: Path, tmp_path: Path) -> None:
