@@ -31,14 +31,14 @@ CRYPTIC = (
 # The share of texts in which a customer's own data stands; support desks count five to fifteen in a hundred.
 TEXT_SHARE = (0.05, 0.12)
 KINDS = ("person_name", "email", "phone", "postal_address", "birth_date", "national_id", "bank_account", "card_number",
-         "ip_address", "free_text")  # fmt: skip
+         "ip_address", "free_text", "city", "postcode", "country", "birth_year", "birth_decade")  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Column:
     """One column of a table: the names that say what it is, its SQL, and what it holds (``kind``: see KINDS; None: nothing of
-    one person alone). ``is_quasi``: shared by many, tells who somebody is together with others. ``late``: used so only in the
-    newest rows. ``presence``: the share of worlds that have it."""
+    a person). ``is_quasi``: shared by many, tells who somebody is together with others. ``late``: used so only in the newest
+    rows. ``presence``: the share of worlds that have it."""
 
     names: tuple[str, ...]
     sql: str
@@ -176,7 +176,7 @@ TABLES = (
         _c("email mail_address", EMAIL, "email"),
         _c("phone mobile_number", PHONE, "phone"),
         _c("street_line", "p.street", "postal_address", presence=0.8),
-        _c("city", CITY, is_quasi=True),
+        _c("city", CITY, "city", is_quasi=True),
         _c("birth_date", "p.birth_on", "birth_date", presence=0.8),
         _c("tax_id", "p.national_id", "national_id", presence=0.7),
         _c("email_template_id", "(1 + floor(40 * u(x, 30)))::integer"),
@@ -219,14 +219,14 @@ TABLES = (
         _c("amount_minor", "(100 + floor(20000 * u(x, 33)))::integer"),
         _c("contact_ref", "p.email", "email", late=True, presence=0.8),
         _c("protocol_version", VERSION),
-        _c("ip_country", "p.country_code", is_quasi=True, presence=0.7),
+        _c("ip_country", "p.country_code", "country", is_quasi=True, presence=0.7),
     )),
     ("raw", "parcel_labels", 10, "labels as carriers print them", 900_000, "draw('estate_labels', i)", (
         _c("label_id", "90000000 + i", fixed=True),
         _c("tracking_no", TRACKING),
         _c("consignee recipient", "p.full_name", "person_name"),
         _c("address_line delivery_address", "p.address", "postal_address"),
-        _c("postcode", POSTCODE, is_quasi=True),
+        _c("postcode", POSTCODE, "postcode", is_quasi=True),
         _c("notify_phone recipient_phone", PHONE, "phone", presence=0.9),
         _c("address_type", "pick(['home', 'shop', 'locker'], x, 30)"),
         _c("second_contact", "case when u(x, 35) < 0.5 then p.phone end", "phone", late=True, presence=0.8),
@@ -308,8 +308,8 @@ TABLES = (
         _c("email_template_id", "(1 + floor(250 * u(x, 30)))::integer", fixed=True),
         _c("recipient sent_to", "p.email", "email"),
         _c("mail_sent_count", "(1 + floor(9 * u(x, 31)))::integer"),
-        _c("birth_cohort", "(year(p.birth_on) // 10 * 10)::varchar || 's'", is_quasi=True),
-        _c("city", CITY, is_quasi=True),
+        _c("birth_cohort", "(year(p.birth_on) // 10 * 10)::varchar || 's'", "birth_decade", is_quasi=True),
+        _c("city", CITY, "city", is_quasi=True),
         _c("is_mobile", "u(x, 32) < 0.6"),
         _c("forwarded_to", "case when u(x, 33) < 0.4 then p.email end", "email", late=True, presence=0.8),
         _c("answered_at", LOADED, fixed=True),
@@ -318,8 +318,8 @@ TABLES = (
         _c("customer_id", "p.customer_id", fixed=True),
         _c("display_name", "p.full_name", "person_name", presence=0.8),
         _c("contact_email", "p.email", "email", presence=0.8),
-        _c("birth_year", BIRTH_YEAR, is_quasi=True),
-        _c("postcode", POSTCODE, is_quasi=True),
+        _c("birth_year", BIRTH_YEAR, "birth_year", is_quasi=True),
+        _c("postcode", POSTCODE, "postcode", is_quasi=True),
         _c("orders_90d", "(floor(12 * u(x, 30)))::integer"),
         _c("name_length", "len(p.full_name)::integer", presence=0.7),
     )),
@@ -351,7 +351,7 @@ TABLES = (
         _c("customer_name", "p.full_name", "person_name"),
         _c("customer_email", "p.email", "email"),
         _c("date_of_birth", "p.birth_on", "birth_date", presence=0.7),
-        _c("postcode", POSTCODE, is_quasi=True),
+        _c("postcode", POSTCODE, "postcode", is_quasi=True),
         _c("feature_a", "round(u(x, 30), 4)"),
         _c("feature_b", "round(gauss(x, 31), 4)"),
         _c("is_churned", "u(x, 32) < 0.2", fixed=True),
@@ -398,8 +398,9 @@ def build(con: duckdb.DuckDBPyConnection, seed: bytes, scale: float) -> None:
             ("email", "email", False),
             ("phone", "phone", False),
             ("birth_on", "birth_date", False),
-            ("city", None, True),
-            ("postcode", None, True),
+            ("city", "city", True),
+            ("postcode", "postcode", True),
+            ("country_code", "country", True),
         )
     ]
     listed = [(FIRST_ASSET, "core", "customers", 14, "customers, cleaned")]
@@ -461,7 +462,9 @@ def _choose(columns: tuple[Column, ...], rng: np.random.Generator) -> tuple[list
     chosen, found = [], []
     for column in there:
         name = column.names[int(rng.integers(len(column.names)))]
-        is_cryptic = not column.fixed and rng.random() < (CRYPTIC_SHARE if column.kind else HARMLESS_CRYPTIC_SHARE)
+        is_cryptic = not column.fixed and rng.random() < (
+            CRYPTIC_SHARE if column.kind and not column.is_quasi else HARMLESS_CRYPTIC_SHARE
+        )
         if is_cryptic:
             name = cryptic.pop()
         share = float(rng.uniform(*TEXT_SHARE))
@@ -470,7 +473,7 @@ def _choose(columns: tuple[Column, ...], rng: np.random.Generator) -> tuple[list
         if column.late:
             sql = f"case when i > {since:.3f} * n then {sql} else 'src-' || (1 + floor(9 * u(x, 60)))::integer end"
         chosen.append((name, sql))
-        if column.kind or column.is_quasi:
+        if column.kind:
             how = (
                 "text"
                 if column.kind == "free_text"

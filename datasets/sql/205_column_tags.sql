@@ -33,4 +33,4 @@ comment on table ops.column_tags is 'Tags of the columns of the estate, namespac
 comment on column ops.column_tags.asset_id is 'References ops.tables.';
 comment on column ops.column_tags.column_name is 'References ops.columns, with asset_id.';
 comment on column ops.column_tags.tag is
-  'privacy.class: direct (tells who somebody is), quasi (does so with others), none; privacy.kind for those that are direct.';
+  'privacy.class: direct (tells who somebody is), quasi (does so with others), none; privacy.kind for the first two.';

@@ -65,8 +65,8 @@ FOUND_BY = {"plain": "name says it", "content": "name says nothing", "late": "ne
 
 COLUMNS = """
 select
-  t.asset_id, t.table_schema || '.' || t.table_name as table_name, c.column_name, c.data_type, p.kind,
-  p.found_by, coalesce(p.is_quasi, false) as is_quasi
+  t.asset_id, t.table_schema || '.' || t.table_name as table_name, c.column_name, c.data_type,
+  case when not p.is_quasi then p.kind end as kind, p.found_by, coalesce(p.is_quasi, false) as is_quasi
 from ops.columns c
 join ops.tables t using (asset_id)
 left join truth.personal_columns p using (asset_id, column_name)
