@@ -34,9 +34,16 @@ class JudgeProcess:
         self._buffer = b""
         self.died = 0  # how often it ended by itself
 
-    def open(self, setup: list[str], tables: dict[str, Table], profile: bool = False, world: str | None = None) -> str:
+    def open(
+        self,
+        setup: list[str],
+        tables: dict[str, Table],
+        profile: bool = False,
+        world: str | None = None,
+        functions: list[Any] | None = None,
+    ) -> str:
         """See workshop.judged.Judge.open."""
-        return self._ask("open", setup, tables, profile, world)
+        return self._ask("open", setup, tables, profile, world, functions)
 
     def arm(self, name: str, crash_before: int | None) -> None:
         """See workshop.judged.Judge.arm."""

@@ -64,18 +64,28 @@ class Judge:
         self._count = 0
         self._shared: duckdb.DuckDBPyConnection | None = None
 
-    def open(self, setup: list[str], tables: dict[str, Table], profile: bool = False, world: str | None = None) -> str:
+    def open(
+        self,
+        setup: list[str],
+        tables: dict[str, Table],
+        profile: bool = False,
+        world: str | None = None,
+        functions: list[Any] | None = None,
+    ) -> str:
         """Makes a database: ``world`` (a file) attached read-only as "world", ``setup`` statements run, ``tables``
-        filled by name (they must have been created by the set-up). Returns its name."""
+        filled by name (they must have been created by the set-up). ``functions``: a function of the kit that registers SQL
+        functions on a connection ("workshop.module:function"), and its further arguments. Returns its name."""
         self._count += 1
         name = f"db{self._count}"
-        plain = not world and not profile and all(_is_plain(self._common(), sql) for sql in setup)
+        plain = not world and not profile and not functions and all(_is_plain(self._common(), sql) for sql in setup)
         instance = self._attach(name) if plain else _instance()
         place = f"use {name}"
         if not plain:
             if world:
                 instance.execute(f"attach '{world}' as world (read_only)")
             place = f"set search_path='{search_path(instance)}'" if world else "use memory"
+        if functions:
+            _of_the_kit(functions[0])(instance, *functions[1:])
         con = instance.cursor()
         con.execute(place)
         for sql in setup:
@@ -246,11 +256,15 @@ class Judge:
 
     def run(self, function: str, args: list[Any]) -> Any:
         """Runs a function of the workshop's kit ("workshop.module:function") on data of the learner's."""
-        module, _, attribute = function.partition(":")
-        if not module.startswith("workshop."):
-            raise ValueError("only functions of the kit run here")
         # As it would come out of the process: the same values wherever the judge runs.
-        return codec.decode(codec.encode(getattr(importlib.import_module(module), attribute)(*args)))
+        return codec.decode(codec.encode(_of_the_kit(function)(*args)))
+
+
+def _of_the_kit(function: str) -> Any:
+    module, _, attribute = function.partition(":")
+    if not module.startswith("workshop."):
+        raise ValueError("only functions of the kit run here")
+    return getattr(importlib.import_module(module), attribute)
 
 
 def _instance() -> duckdb.DuckDBPyConnection:

@@ -275,13 +275,15 @@ class Lab:
         *,
         profile: bool = False,
         with_world: World | None = None,
+        functions: Sequence[Any] | None = None,
     ) -> JudgedDatabase:
         """A throwaway database for learner code to work on (execute, begin, commit, rollback). ``setup``: statements;
-        ``tables``: rows by table name; ``profile``: count rows scanned; ``with_world``: attach that world read-only."""
+        ``tables``: rows by table name; ``profile``: count rows scanned; ``with_world``: attach that world read-only;
+        ``functions``: what of the kit registers SQL functions there ("workshop.module:function"), and its arguments."""
         path = self._carrier.offer(with_world.files) if with_world else None
-        return JudgedDatabase(
-            self._carrier.judge, self._carrier.judge.open(list(setup), dict(tables or {}), profile, path)
-        )
+        judge = self._carrier.judge
+        made = judge.open(list(setup), dict(tables or {}), profile, path, list(functions) if functions else None)
+        return JudgedDatabase(judge, made)
 
     def frozen(self, database: JudgedDatabase) -> FrozenLab:
         """This lab for a caller of learner code that stands still between two of its statements on ``database``."""
