@@ -84,9 +84,9 @@ class Judge:
             if world:
                 instance.execute(f"attach '{world}' as world (read_only)")
             place = f"set search_path='{search_path(instance)}'" if world else "use memory"
-        if functions:
-            _of_the_kit(functions[0])(instance, *functions[1:])
         con = instance.cursor()
+        if functions:
+            _of_the_kit(functions[0])(con, *functions[1:])
         con.execute(place)
         for sql in setup:
             con.execute(sql)

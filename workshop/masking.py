@@ -67,13 +67,16 @@ def register(con: duckdb.DuckDBPyConnection, keys: Mapping[str, str]) -> None:
     """Makes keyed(environment, value), keyed_email, keyed_phone and keyed_shape callable in SQL. ``keys``: by environment. Null
     stays null; an unknown environment raises."""
     for name, function in FUNCTIONS.items():
+        con.create_function(name, _with_keys(function, keys), ["VARCHAR", "VARCHAR"], "VARCHAR", type="native")
 
-        def call(environment: str, value: str, function: Callable[[str, str], str] = function) -> str:
-            if environment not in keys:
-                raise ValueError(f"there is no environment {environment!r}")
-            return function(keys[environment], value)
 
-        con.create_function(name, call, ["VARCHAR", "VARCHAR"], "VARCHAR", type="native")
+def _with_keys(function: Callable[[str, str], str], keys: Mapping[str, str]) -> Callable[[str, str], str]:
+    def call(environment: str, value: str) -> str:
+        if environment not in keys:
+            raise ValueError(f"there is no environment {environment!r}")
+        return function(keys[environment], value)
+
+    return call
 
 
 def masked(mask: str, kind: str, value: object, key: str) -> object:

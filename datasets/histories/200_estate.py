@@ -320,7 +320,7 @@ TABLES = (
         _c("contact_email", "p.email", "email", presence=0.8),
         _c("birth_year", BIRTH_YEAR, "birth_year", is_quasi=True),
         _c("postcode", POSTCODE, "postcode", is_quasi=True),
-        _c("orders_90d", "(floor(12 * u(x, 30)))::integer"),
+        _c("orders_90d", "(floor(12 * u(x, 30)))::integer", fixed=True),
         _c("name_length", "len(p.full_name)::integer", presence=0.7),
     )),
     ("mart", "store_directory", 20, "shops of Kestrel", -160, "draw('estate_stores', i)", (
@@ -336,7 +336,7 @@ TABLES = (
         _c("holder account_holder", "p.full_name", "person_name"),
         _c("iban bank_account", "p.iban", "bank_account"),
         _c("reference", "'RF' || lpad(floor(1e10 * u(x, 30))::bigint::varchar, 10, '0')"),
-        _c("amount_usd", "(5 + floor(900 * u(x, 31)))::decimal(10, 2)"),
+        _c("amount_usd", "(5 + floor(900 * u(x, 31)))::decimal(10, 2)", fixed=True),
     )),
     ("mart", "product_texts", 3, "texts of products in the shop", -1200, "draw('estate_products', i)", (
         _c("product_no", "i + 1", fixed=True),
