@@ -63,6 +63,7 @@ class Outcome:
 def sources_digest(item: Topic) -> str:
     """Sixteen hexadecimal digits that change with the lab, its checks, the kit, the grader, the generator, the lock and the
     version of Python: what decides a result besides the notebook and the seed."""
-    places = (*(f / name for f in item.rests_on for name in ("lab.py", "checks.py")), REPOSITORY / "requirements.txt")
+    own = (p for f in item.rests_on for p in (f / "lab.py", f / "checks.py", *sorted(f.glob("*.yaml"))))
+    places = (*own, REPOSITORY / "requirements.txt")
     packages = (PACKAGES / "workshop", PACKAGES / "grader")
     return digest_of((*places, *packages), generator_version(), f"{sys.version_info[0]}.{sys.version_info[1]}")[:16]
