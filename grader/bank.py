@@ -189,14 +189,22 @@ def _concerns(answer: Answer, item: Check) -> bool:
 
 
 def breaches(
-    item: Topic, seed: bytes, scale: float, *, whole: bool = True, task: str | None = None, half: int | None = None
+    item: Topic,
+    seed: bytes,
+    scale: float,
+    *,
+    whole: bool = True,
+    task: str | None = None,
+    half: int | None = None,
+    brief: bool = False,
 ) -> list[str]:
     """Breaches of the contract by this topic on this seed; empty when it holds.
 
     ``whole``: each answer meets all checks, so that a wrong one is shown to spoil no other task and every check to be
     failed by one; the untouched lab is run too. Else a right answer meets the checks of its task and a wrong one the
     check that names it, which is what depends on the seed. ``task``: the answers to this task alone. ``half``: of the wrong
-    answers, those at even (0) or odd (1) places alone: two seeds that share them cost as much as one.
+    answers, those at even (0) or odd (1) places alone: two seeds that share them cost as much as one. ``brief``: of each
+    task one wrong answer meets the checks of the others, the rest those of their own task.
     """
     checks = load_checks(item)
     files = ensure_world(opaque_name(seed), seed, scale, checks.subjects)
@@ -229,11 +237,18 @@ def breaches(
         found += [f"untouched: {p}" for p in untouched.problems]
         found += [f"untouched: {r.task}.{r.check} {r.outcome}" for r in untouched.results if r.outcome != NOT_ATTEMPTED]
     caught: set[tuple[str, str]] = set()
+    one_a_task = {a.task: a for a in reversed(bank) if not a.right}
+
+    def meets(answer: Answer, c: Check) -> bool:
+        if not whole:
+            return _concerns(answer, c)
+        return not brief or c.task == answer.task or answer is one_a_task.get(answer.task)
+
     for place, answer in enumerate(bank):
         if half is not None and not answer.right and place % 2 != half:
             continue
         name = f"{'right' if answer.right else 'wrong'} {answer.task}.{answer.name}"
-        verdict = run(name, {answer.task: answer.source}, only=lambda c, a=answer: whole or _concerns(a, c))
+        verdict = run(name, {answer.task: answer.source}, only=lambda c, a=answer: meets(a, c))
         if answer.right:
             found += not_passed(verdict)
             continue
