@@ -48,9 +48,9 @@ def tag_columns(con):
         "select asset_id, table_schema, table_name, row_count from ops.tables"
     ).fetchall():
         name = f'{schema}."{table}"'
-        parts = [con.execute(f"select * from {name} where rowid < 300").df()]
-        if size > 300:
-            parts.append(con.execute(f"select * from {name} where rowid >= {max(300, size - 300)}").df())
+        parts = [con.execute(f"select * from {name} where rowid < 400").df()]
+        if size > 400:
+            parts.append(con.execute(f"select * from {name} where rowid >= {max(400, size - 400)}").df())
         for column in parts[0].columns:
             values = [v for part in parts for v in part[column].dropna().tolist()]
             kind = None
@@ -88,8 +88,8 @@ def tag_columns(con):
 
 # %% [a] wrong oldest_rows fails=personal_is_found says="newer rows only"
 # The first rows of a table are taken for all of them.
-# -         starts, size = ([0, rows - 250], 250) if rows > 500 else ([0], rows)
-# +         starts, size = [0], min(rows, 500)
+# -         starts, size = ([0, rows - 400], 400) if rows > 800 else ([0], rows)
+# +         starts, size = [0], min(rows, 800)
 
 
 # %% [a] wrong no_texts fails=personal_is_found says="within texts"

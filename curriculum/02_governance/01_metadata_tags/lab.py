@@ -133,7 +133,7 @@ def tag_columns(con):
         "select asset_id, table_schema, table_name, row_count from ops.tables order by asset_id"
     ).fetchall():
         # Two slices: the oldest rows and the newest.
-        starts, size = ([0, rows - 250], 250) if rows > 500 else ([0], rows)
+        starts, size = ([0, rows - 400], 400) if rows > 800 else ([0], rows)
         slices = " union all ".join(
             f'(select * from "{schema}"."{table}" where rowid between {start} and {start + size - 1})'
             for start in starts
