@@ -1,0 +1,1207 @@
+"""What lab 2.5 judges.
+
+Task a. Statements of a fresh stack of models (the generator's grammar, another seed). Their edges are known from how they were
+built; nobody has parsed them.
+
+Task b. The learner's code emits through a client that keeps the events; they come out as plain data and are read here.
+
+Task c. Builds made of versions of those models, changed in ways whose losses follow from the construction, and a history whose
+states are kept day by day, so that the auditor's question is answered without reading an event.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
+from uuid import UUID
+
+import numpy as np
+from sqlglot import exp, parse_one
+
+from workshop.checks import Evidence, LearnerError, NotAttempted, as_table, check, expect
+from workshop.lineage_events import DATASET_NAMESPACE, JOB_NAMESPACE, Edge, Output, read_outputs, violations
+from workshop.table import Table
+from workshop.trusted import Lab
+from workshop.world.build import history
+
+SUBJECTS = ("models",)
+F1_DIRECT, F1_INDIRECT = 0.98, 0.90
+EDGE = ("output_column", "input_table", "input_column", "kind")
+UNIONS = ("intermediate.int_money_movements", "intermediate.int_order_events")
+
+HINTS = {
+    "a": (
+        "Two things have to be known of each SELECT: for each output column the pair (direct, indirect), and one set for "
+        "all columns, what decides about its rows. Write one function that returns both for a scope, and calls itself for "
+        "scopes among its sources.",
+        "To split an expression, go down its tree yourself: a Column is an edge; the `this` of a Case or an If, the "
+        "`expression` of a Filter, `partition_by` and `order` of a Window turn all that is below them into INDIRECT. "
+        "Everything else passes on what is below it.",
+        "Rows: the columns of all clauses (for a join: its `on`), both direct and indirect ones, and the rows of each source that "
+        "is a scope. A UNION: zip the columns of its branches by place and unite the rows. A subquery's node is the "
+        "`expression` of one of `scope.subquery_scopes`; a column that it does not know belongs to the SELECT around it.",
+    ),
+    "b": (
+        "Print what the example emits and hold it against the list in the task. `help(facet_v2.column_lineage_dataset)` and "
+        "`help(facet_v2.schema_dataset)` show the classes.",
+        "A run's id must follow from the deployment: `uuid.uuid5(uuid.NAMESPACE_URL, some text with the deployment_id)`. The time of "
+        "an event is when it happened, not when it is emitted.",
+        "Group the edges: by output column, then by (input_table, input_column), with the kinds as a list of "
+        "`Transformation(type=...)`. With `edges` None there is one more facet (on the run) and no output.",
+    ),
+    "c": (
+        "First a function that gives, for a list of events, the output of each table's last COMPLETE. Compare moments, not texts: "
+        "`datetime.fromisoformat` reads both `Z` and `+02:00`.",
+        "Bring the old edges to the new names before you compare: the output column, the input table and the input column "
+        "may each have been renamed. Whatever is then missing, and is no `drop_column` or `drop_input` of that very table, is lost.",
+        "The auditor's question: the same function with the events up to `at`. Follow DIRECT edges from (table, column) until you "
+        "are at tables that it does not know.",
+    ),
+}
+MISCONCEPTIONS = {
+    "tables_only": "Which table is read says little: the question is always about a column.",
+    "star_lost": "A star is a list of columns: `qualified` has written it out, with names from the schema.",
+    "first_branch": "Each branch of a UNION gives values to the column in its place.",
+    "choice_is_direct": "A condition chooses between values; its own value is nowhere in the result. Conditions of CASE, IF and FILTER "
+    "are INDIRECT.",
+    "window_is_direct": "PARTITION BY and ORDER BY of a window decide which rows a value is computed from: INDIRECT.",
+    "rows_are_direct": "A filter or a join key decides which rows there are. No value of it is in the column: INDIRECT.",
+    "rows_forgotten": "What decides about rows decides about every column of that SELECT, and goes on to the SELECTs that read from it.",
+    "empty_for_unread": "No edges means: this column comes from nowhere. Where a statement cannot be read, say so: raise.",
+    "new_run_each_time": "A run id that is drawn anew makes two deployments out of one whose step was repeated, and tears START "
+    "and COMPLETE apart. Derive it from the deployment.",
+    "time_of_emission": "An audit asks when it happened. Take the deployment's times, not the clock's.",
+    "no_evidence": "An auditor goes from the event to the statement and to the commit: the job's facets carry both.",
+    "failure_hidden": "A COMPLETE says: this stands, and here is its lineage. Where nothing was read, the run ends as FAIL.",
+    "empty_passes": "Nothing was lost because nothing was looked at: a table without lineage stops the build.",
+    "any_declaration": "A declaration explains what it names: one column, or one input of one table.",
+    "rename_is_loss": "A declared rename changes a name on both sides of an edge; bring old edges to new names, then compare.",
+    "columns_only": "A column that is still there may be fed by something else. Compare its edges.",
+    "last_wins": "Events are a history. As of a day, the last COMPLETE up to that day counts, not the newest.",
+    "text_order": "Times with different offsets do not sort as text.",
+    "one_step": "The column comes from a model, and the model's column from somewhere else: follow to source tables.",
+}
+
+
+# -- a fresh stack of models ----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Statement:
+    """A statement with the schema that it is read against and its true edges. ``marks``: constructs that it has."""
+
+    table: str
+    sql: str
+    schema: dict[str, dict[str, str]]
+    edges: frozenset[Edge]
+    marks: frozenset[str]
+
+
+def _stacks(lab: Lab) -> list[tuple[Any, dict[str, dict[str, str]]]]:
+    """Two stacks of models that no world has, with the types of all columns."""
+
+    def make() -> list[tuple[Any, dict[str, dict[str, str]]]]:
+        models = history("models")
+        rng = lab.rng("stacks")
+        core: dict[str, dict[str, str]] = {}
+        for table in models.CORE:
+            rows = lab.world.sql(f"describe core.{table}").rows
+            core[f"core.{table}"] = {str(r[0]): str(r[1]) for r in rows}
+        stacks = [models.make_stack(rng.bytes(16)) for _ in range(2)]
+        return [(stack, models.model_types(stack, core)) for stack in stacks]
+
+    return lab.kept("stacks", make)
+
+
+MARKS = {
+    "union all": (exp.SetOperation,),
+    "a window": (exp.Window,),
+    "case, if or filter": (exp.Case, exp.If, exp.Filter),
+}
+
+
+def _statements(lab: Lab) -> list[Statement]:
+    def make() -> list[Statement]:
+        found = []
+        for k, (stack, types) in enumerate(_stacks(lab)):
+            for table, version in stack.versions.items():
+                if k == 0 or table in UNIONS:
+                    tree = parse_one(version.sql, dialect="duckdb")
+                    marks = frozenset(name for name, kinds in MARKS.items() if tree.find(*kinds))
+                    # What it reads, and three tables that it does not.
+                    given = {t for _, t, _, _ in version.edges} | {"core.orders", "core.payments", "core.shipments"}
+                    schema = {t: types[t] for t in sorted(given)}
+                    found.append(Statement(table, version.sql, schema, version.edges, marks))
+        return found
+
+    return lab.kept("statements", make)
+
+
+def read_edges(value: Any, what: str) -> set[Edge]:
+    """Rows of a learner's as edges, names in lower case."""
+    table = as_table(value, what, EDGE)
+    found = set()
+    for row in table.rows:
+        expect(
+            all(isinstance(v, str) for v in row) and row[3].upper() in {"DIRECT", "INDIRECT"},
+            f"{what} gave the row {row!r}: four texts are expected, the last of them DIRECT or INDIRECT.",
+        )
+        found.add((*(v.lower() for v in row[:3]), row[3].upper()))
+    return found
+
+
+def _found(lab: Lab) -> list[set[Edge]]:
+    """What the learner's function gives for each statement."""
+
+    def make() -> list[set[Edge]]:
+        return [
+            read_edges(lab.call("column_lineage", s.sql, s.schema), f"`column_lineage` of {s.table}")
+            for s in _statements(lab)
+        ]
+
+    return lab.once("found", make)
+
+
+def f1(got: Sequence[set[Edge]], want: Sequence[Iterable[Edge]], kind: str) -> tuple[float, int, int]:
+    """F1 over all statements of the edges of one kind, edges too many, edges missing."""
+    mine = {(k, *e) for k, edges in enumerate(got) for e in edges if e[3] == kind}
+    true = {(k, *e) for k, edges in enumerate(want) for e in edges if e[3] == kind}
+    both = len(mine & true)
+    return 2 * both / max(1, len(mine) + len(true)), len(mine - true), len(true - mine)
+
+
+def _worst(got: Sequence[set[Edge]], statements: Sequence[Statement], kind: str) -> list[Evidence]:
+    """The shortest statement that shows a difference of this kind, and its edges."""
+    wrong = [
+        (len(s.sql), s, {e for e in s.edges ^ frozenset(g) if e[3] == kind})
+        for s, g in zip(statements, got, strict=True)
+        if any(e[3] == kind for e in s.edges ^ frozenset(g))
+    ]
+    if not wrong:
+        return []
+    _, s, differing = min(wrong, key=lambda w: (w[0], w[1].table))
+    rows = [("missing" if e in s.edges else "too many", *e) for e in sorted(differing)]
+    return [Evidence(s.table, text=s.sql), Evidence("edges that differ", Table.of(["yours", *EDGE], rows[:8]))]
+
+
+@dataclass(frozen=True)
+class Reproach:
+    """What is said where F1 is too low, of which statements, and the hint that speaks to it."""
+
+    of: str
+    words: str
+    misconception: str
+
+
+def _expect_f1(
+    got: Sequence[set[Edge]], statements: Sequence[Statement], kind: str, bar: float, reproach: Reproach
+) -> float:
+    value, extra, missing = f1(got, [s.edges for s in statements], kind)
+    expect(
+        value >= bar,
+        f"{kind} edges of {len(statements)} statements{reproach.of}: F1 is {value:.3f}, {bar} is expected; {extra} edges are too "
+        f"many, {missing} are missing. {reproach.words}",
+        evidence=lambda: _worst(got, statements, kind),
+        ask="Which part of this statement did your function take for something else?",
+        misconception=reproach.misconception,
+    )
+    return value
+
+
+MARKED = {
+    "union all": ("Values of the second and later branches belong to the result as well.", "first_branch"),
+    "a window": ("What partitions and orders decides; its values are not in the result.", "window_is_direct"),
+    "case, if or filter": ("A condition decides; its values are not in the result.", "choice_is_direct"),
+}
+# Below this, what is wrong is wrong everywhere, and no matter of one construct.
+F1_OF_ONE_CONSTRUCT = 0.85
+
+
+@check("a", "where values come from: DIRECT edges", points=2)
+def direct_edges(lab: Lab) -> str:
+    """Truth: the construction of the statements. Each construct has statements of its own, on which to miss it costs more."""
+    statements, got = _statements(lab), _found(lab)
+    whole, extra, missing = f1(got, [s.edges for s in statements], "DIRECT")
+    of = {mark: [k for k, s in enumerate(statements) if mark in s.marks] for mark in MARKED}
+    by_mark = {
+        mark: f1([got[k] for k in at], [statements[k].edges for k in at], "DIRECT")[0] for mark, at in of.items()
+    }
+    worst = min(by_mark, key=lambda m: by_mark[m])
+    if whole < F1_OF_ONE_CONSTRUCT or by_mark[worst] >= F1_DIRECT:
+        reproach = (
+            Reproach("", "A clause that decides about rows gives no values.", "rows_are_direct")
+            if extra > missing
+            else Reproach("", "An auditor who follows them ends at the wrong column.", "star_lost")
+        )
+        _expect_f1(got, statements, "DIRECT", F1_DIRECT, reproach)
+    at, reproach = of[worst], Reproach(f" with {worst}", *MARKED[worst])
+    _expect_f1([got[k] for k in at], [statements[k] for k in at], "DIRECT", F1_DIRECT, reproach)
+    _expect_f1(got, statements, "DIRECT", F1_DIRECT, reproach)
+    by_construct = ", ".join(f"with {m} {v:.3f}" for m, v in by_mark.items())
+    return f"{len(statements)} fresh statements: F1 of DIRECT edges {whole:.3f}; {by_construct}."
+
+
+@check("a", "what else decides: INDIRECT edges", points=1.5)
+def indirect_edges(lab: Lab) -> str:
+    """Truth: the construction of the statements. The bar leaves room for a clause that one forgets, not for a class of them."""
+    statements, got = _statements(lab), _found(lab)
+    reproach = Reproach("", "Who changes a filter wants to know whose numbers move.", "rows_forgotten")
+    value = _expect_f1(got, statements, "INDIRECT", F1_INDIRECT, reproach)
+    return f"{len(statements)} fresh statements: F1 of INDIRECT edges {value:.3f}."
+
+
+@check("a", "what cannot be read is an error, not an empty result", points=0.5)
+def unread_is_an_error(lab: Lab) -> str:
+    """Statements that no parser or schema can make sense of; one that is fine goes before."""
+    statements = _statements(lab)
+    rng = lab.rng("unread")
+    schema = statements[0].schema
+    fine = read_edges(
+        lab.call("column_lineage", "select channel from core.orders", schema), "`column_lineage` of a short statement"
+    )
+    expect(fine, "`column_lineage` gave no edge for select channel from core.orders.")
+    table = str(rng.choice(["core.orders", "core.payments", "core.shipments"]))
+    column = str(rng.choice(list(schema[table])))
+    cases = {
+        "a template that nobody filled in": f"select {column} from {{{{ ref('{table.split('.')[1]}') }}}}",
+        "a bracket that is never closed": f"select {column}, count(* as n from {table} group by 1",
+        "an empty text": "",
+        "a comment alone": f"-- select {column} from {table}",
+        "a column that the table lacks": f"select {column}, {column}_{rng.integers(10, 99)} from {table}",
+        "a table that is not there": f"select t.{column} from core.old_{table.split('.')[1]} as t",
+        "a star over a table that is not there": f"select * from core.old_{table.split('.')[1]}",
+        "a join with a table that is not there": f"select o.{column} from {table} as o join core.gone as g on g.k = o.{column}",
+    }
+    for what, sql in cases.items():
+        try:
+            got = lab.call("column_lineage", sql, schema)
+        except NotAttempted:
+            raise
+        except LearnerError:
+            continue
+        expect(
+            False,
+            f"`column_lineage` was given {what}, and returned {got!r}"[:300]
+            + " instead of raising an exception. The catalogue would "
+            "show a table that comes from nowhere, and no gate would notice.",
+            evidence=Evidence(what, text=sql or "(nothing)"),
+            misconception="empty_for_unread",
+        )
+    return f"{len(cases)} statements that cannot be read: an exception for each."
+
+
+# -- task b ---------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Emitted:
+    """A deployment, its edges (None: not read) and the events that the learner's code emitted for it."""
+
+    deployment: dict[str, Any]
+    edges: frozenset[Edge] | None
+    events: list[dict[str, Any]]
+
+
+def _deployments(lab: Lab) -> list[tuple[dict[str, Any], frozenset[Edge] | None]]:
+    """Five deployments that were read, one of them of a UNION and one with a column that comes from nowhere, and two that were not."""
+
+    def make() -> list[tuple[dict[str, Any], frozenset[Edge] | None]]:
+        rng = lab.rng("deployments")
+        stack, types = _stacks(lab)[0]
+        free = [t for t in stack.versions if t not in UNIONS]
+        tables = [UNIONS[0], *rng.permutation(free)[:6].tolist()]
+        found = []
+        for k, table in enumerate(tables):
+            sha = rng.bytes(20).hex()
+            at = datetime(2026, 5, 1) + timedelta(seconds=int(rng.integers(0, 60 * 86400)))
+            version = stack.versions[table]
+            about = {
+                "deployment_id": int(rng.integers(10_000, 99_999)) * 10 + k,
+                "table": table,
+                "sql": version.sql,
+                "columns": [{"name": c, "type": t} for c, t in types[table].items()],
+                "started_at": f"{at:%Y-%m-%dT%H:%M:%SZ}",
+                "deployed_at": f"{at + timedelta(seconds=int(rng.integers(20, 300))):%Y-%m-%dT%H:%M:%SZ}",
+                "git_sha": sha,
+                "url": f"https://git.kestrel.example/analytics/models/blob/{sha}/models/{table.replace('.', '/')}.sql",
+                "error": None,
+            }
+            if k < 5:
+                found.append((about, version.edges))
+            else:
+                why = f"Column 'col_{rng.integers(10, 99)}' could not be resolved"
+                found.append((about | {"columns": [], "error": why}, None))
+        return found
+
+    return lab.kept("deployments", make)
+
+
+def _emitted(lab: Lab) -> list[Emitted]:
+    def make() -> list[Emitted]:
+        found = []
+        for deployment, edges in _deployments(lab):
+            rows = None if edges is None else [dict(zip(EDGE, e, strict=True)) for e in sorted(edges)]
+            function = lab.function("emit")
+            events = lab.drive("workshop.lineage_events:collect", function, deployment, rows)
+            expect(
+                isinstance(events, list) and all(isinstance(e, dict) for e in events),
+                "`emit` handed over something that is no list of events.",
+            )
+            found.append(Emitted(deployment, edges, events))
+        return found
+
+    return lab.once("emitted", make)
+
+
+def _valid(item: Emitted) -> None:
+    """Fails unless the events are the two that are asked for, and keep the specification."""
+    name = f"the deployment of {item.deployment['table']}"
+    last = "FAIL" if item.edges is None else "COMPLETE"
+    for event in item.events:
+        broken = violations(event)
+        expect(
+            not broken,
+            f"`emit`, {name}: an event breaks the OpenLineage specification. {'; '.join(broken[:3])}",
+            evidence=Evidence("all that it breaks", text="\n".join(broken)),
+        )
+    types = [str(e.get("eventType")) for e in item.events]
+    expect(
+        types == ["START", last],
+        f"`emit`, {name}: the events were {', '.join(types) or 'none'}; START and {last} are expected"
+        + (", since the statement could not be read." if item.edges is None else "."),
+        misconception="failure_hidden" if item.edges is None else None,
+    )
+
+
+def _moment(text: str) -> datetime:
+    return datetime.fromisoformat(text.upper()).astimezone(UTC)
+
+
+@check("b", "events keep the specification, and a run is one run", points=1)
+def events_are_valid(lab: Lab) -> str:
+    """By the JSON Schema of the kit, which restates OpenLineage's; times, types and run ids by the task."""
+    emitted = _emitted(lab)
+    seen: dict[str, int] = {}
+    for item in emitted:
+        if item.edges is None and [e.get("eventType") for e in item.events] != ["START", "FAIL"]:
+            continue  # how failures end is another check's matter
+        _valid(item)
+        for event, key in zip(item.events, ("started_at", "deployed_at"), strict=True):
+            expect(
+                _moment(event["eventTime"]) == _moment(item.deployment[key]),
+                f"`emit`: the {event['eventType']} of {item.deployment['table']} has the time {event['eventTime']}; {key} is "
+                f"{item.deployment[key]}.",
+                misconception="time_of_emission",
+            )
+            name = (event["job"]["namespace"], event["job"]["name"])
+            expect(
+                name == (JOB_NAMESPACE, item.deployment["table"]),
+                f"`emit`: the job is called {name[1]!r} in {name[0]!r}; {item.deployment['table']!r} in {JOB_NAMESPACE!r} is expected.",
+            )
+        ids = {str(UUID(e["run"]["runId"])) for e in item.events}
+        expect(
+            len(ids) == 1,
+            f"`emit`: START and {item.events[-1]['eventType']} of one deployment have different run ids: "
+            + " and ".join(sorted(ids)) + ". Nobody can tell that they belong together.",
+            misconception="new_run_each_time",
+        )  # fmt: skip
+        run_id = ids.pop()
+        expect(
+            run_id not in seen,
+            f"`emit`: deployments {seen.get(run_id)} and {item.deployment['deployment_id']} have the same run id.",
+            ask="What tells two deployments of one commit, or of one table, apart?",
+        )
+        seen[run_id] = item.deployment["deployment_id"]
+    first = emitted[1]
+    rows = [dict(zip(EDGE, e, strict=True)) for e in sorted(first.edges or ())]
+    # The same table deployed again is another run; the same deployment repeated is the same run.
+    events = lab.drive("workshop.lineage_events:collect", lab.function("emit"), first.deployment, rows)
+    expect(
+        [e["run"]["runId"] for e in events] == [e["run"]["runId"] for e in first.events],
+        f"`emit` was called twice for deployment {first.deployment['deployment_id']}, as the build does when the network "
+        "fails, and the run ids differ: the catalogue shows two deployments.",
+        misconception="new_run_each_time",
+    )
+    other = first.deployment | {"deployment_id": first.deployment["deployment_id"] + 1}
+    events = lab.drive("workshop.lineage_events:collect", lab.function("emit"), other, rows)
+    expect(
+        events[0]["run"]["runId"] != first.events[0]["run"]["runId"],
+        "`emit`: a second deployment of the same statement, with another deployment_id, has the run id of the first.",
+        ask="What tells two deployments of one commit, or of one table, apart?",
+    )
+    return f"{sum(len(i.events) for i in emitted)} events of {len(emitted)} deployments keep the specification."
+
+
+@check("b", "inputs, columns and edges are those of the deployment", points=1)
+def facets_say_what_stands(lab: Lab) -> str:
+    """Read back from the events: the facets' edges are those that went in, whichever way INDIRECT ones are written."""
+    edges_total = 0
+    for item in _emitted(lab):
+        if item.edges is None:
+            continue
+        _valid(item)
+        table, event = item.deployment["table"], item.events[-1]
+        inputs = Counter((d["namespace"], d["name"]) for d in event.get("inputs") or [])
+        want = {(DATASET_NAMESPACE, t) for _, t, _, _ in item.edges}
+        expect(
+            set(inputs) == want and max(inputs.values()) == 1,
+            f"`emit`: the COMPLETE of {table} has the inputs {_names(inputs.elements())}; once each, {_names(want)} "
+            "is expected.",
+        )
+        outputs = [(d["namespace"], d["name"]) for d in event.get("outputs") or []]
+        expect(
+            outputs == [(DATASET_NAMESPACE, table)],
+            f"`emit`: the COMPLETE of {table} has the outputs {_names(outputs) or 'none'}; {table} in {DATASET_NAMESPACE} is expected.",
+        )
+        got = read_outputs(event)[table]
+        columns = {c["name"]: c["type"] for c in item.deployment["columns"]}
+        expect(
+            list(got.columns.items()) == list(columns.items()),
+            f"`emit`: the schema facet of {table} has {_listed(got.columns)}; {_listed(columns)} is expected, in this order.",
+        )
+        named = {
+            (i["namespace"], i["name"])
+            for d in event["outputs"]
+            for f in _input_fields(d)
+            for i in [f]
+        }  # fmt: skip
+        expect(
+            named <= want,
+            f"`emit`: the columnLineage facet of {table} names inputs that are none of the run's: {_names(named - want)}.",
+        )
+        extra, missing = got.edges - item.edges, item.edges - got.edges
+        rows = [("too many", *e) for e in sorted(extra)[:4]] + [("missing", *e) for e in sorted(missing)[:4]]
+        expect(
+            not rows,
+            f"`emit`: the columnLineage facet of {table} says {len(extra)} edges that were not handed in, and lacks "
+            f"{len(missing)} of {len(item.edges)}.",
+            evidence=Evidence("edges", Table.of(["facet", *EDGE], rows)),
+            ask="Is the kind of each edge in the facet, and both kinds where a pair has both?",
+            misconception="tables_only" if len(got.edges) == 0 else None,
+        )
+        edges_total += len(got.edges)
+    return f"{edges_total} edges came back from the events as they went in."
+
+
+def _input_fields(dataset: dict[str, Any]) -> list[dict[str, Any]]:
+    lineage = (dataset.get("facets") or {}).get("columnLineage") or {}
+    found = [i for f in (lineage.get("fields") or {}).values() for i in f.get("inputFields") or []]
+    return found + list(lineage.get("dataset") or [])
+
+
+def _names(names: Iterable[tuple[str, str]]) -> str:
+    return ", ".join(sorted(n if s == DATASET_NAMESPACE else f"{n} (in {s})" for s, n in names))
+
+
+def _listed(columns: dict[str, Any]) -> str:
+    return ", ".join(f"{n} {t}" for n, t in columns.items())[:200] or "no columns"
+
+
+@check("b", "from the event to the statement and the commit", points=0.5)
+def jobs_name_the_commit(lab: Lab) -> str:
+    """The facets of the job, on both events."""
+    items = _emitted(lab)
+    for item in items:
+        expect(item.events, f"`emit` emitted nothing for the deployment of {item.deployment['table']}.")
+        for event in item.events:
+            job = event.get("job")
+            facets = (job.get("facets") if isinstance(job, dict) else None) or {}
+            what = f"`emit`: the job of the {event.get('eventType')} of {item.deployment['table']}"
+            sql, code = (
+                facets.get(k) if isinstance(facets.get(k), dict) else {} for k in ("sql", "sourceCodeLocation")
+            )
+            expect(
+                str(sql.get("query") or "").strip() == item.deployment["sql"].strip(),
+                f"{what} " + ("has another statement in its facet sql." if sql else "has no facet sql."),
+                misconception="no_evidence",
+            )
+            for key, want in (
+                ("type", "git"),
+                ("url", item.deployment["url"]),
+                ("version", item.deployment["git_sha"]),
+            ):
+                expect(
+                    code.get(key) == want,
+                    f"{what} has {code.get(key)!r} as {key} of sourceCodeLocation; {want!r} is expected. An auditor cannot find the "
+                    "commit that was deployed.",
+                    misconception="no_evidence",
+                )
+    return f"Statement and commit of {len(items)} deployments are in their events."
+
+
+@check("b", "a statement that could not be read ends as FAIL", points=0.5)
+def failures_are_said(lab: Lab) -> str:
+    """Deployments without edges."""
+    items = [i for i in _emitted(lab) if i.edges is None]
+    for item in items:
+        _valid(item)
+        event = item.events[-1]
+        facets = (event.get("run") or {}).get("facets") or {}
+        message = str((facets.get("errorMessage") or {}).get("message") or "")
+        expect(
+            item.deployment["error"] in message,
+            f"`emit`: the FAIL of {item.deployment['table']} says {message!r}; the reason is {item.deployment['error']!r}.",
+        )
+        claimed = [d["name"] for e in item.events for d in e.get("outputs") or [] if _input_fields(d)]
+        expect(not claimed, f"`emit`: a run that failed claims a lineage for {', '.join(claimed)}.")
+    return f"{len(items)} deployments that could not be read: FAIL, with the reason."
+
+
+# -- task c ---------------------------------------------------------------------------------------------------------------
+
+
+class Scribe:
+    """Writes events of versions, in the ways in which emitters do: INDIRECT by field or by dataset, times with any offset."""
+
+    def __init__(self, rng: np.random.Generator) -> None:
+        self.rng = rng
+        self.number = 0
+
+    def time(self, at: datetime, hours: int | None = None) -> str:
+        """The moment as text; ``hours``: its offset (None: any)."""
+        if hours is None:
+            hours = int(self.rng.choice([0, 0, 2, -4, 10]))
+        if not hours:
+            return f"{at:%Y-%m-%dT%H:%M:%SZ}"
+        return at.replace(tzinfo=UTC).astimezone(timezone(timedelta(hours=hours))).isoformat()
+
+    def event(self, state: str, table: str, at: datetime, output: Output | None = None, run: str | None = None) -> dict[str, Any]:  # fmt: skip
+        """One event; ``output``: what the run made."""
+        run = run or self.run()
+        producer = "https://git.kestrel.example/platform/build"
+        url = "https://openlineage.io/spec/2-0-2/OpenLineage.json#/$defs/RunEvent"
+        event = {
+            "eventType": state, "eventTime": self.time(at), "producer": producer, "schemaURL": url,
+            "run": {"runId": run, "facets": {}}, "job": {"namespace": JOB_NAMESPACE, "name": table, "facets": {}},
+            "inputs": [], "outputs": [],
+        }  # fmt: skip
+        if output is not None:
+            event["inputs"] = [
+                {"namespace": DATASET_NAMESPACE, "name": t} for t in sorted({e[1] for e in output.edges})
+            ]
+            event["outputs"] = [
+                {"namespace": DATASET_NAMESPACE, "name": table, "facets": self._facets(output, producer)}
+            ]
+        return event
+
+    def run(self) -> str:
+        self.number += 1
+        return str(UUID(bytes=self.rng.bytes(16), version=4))
+
+    def _facets(self, output: Output, producer: str) -> dict[str, Any]:
+        def head(name: str) -> dict[str, str]:
+            return {"_producer": producer, "_schemaURL": f"https://openlineage.io/spec/facets/1-2-0/{name}.json"}
+
+        fields = {n: {"inputFields": []} for n in output.columns}
+        everywhere: set[tuple[str, str]] = set()
+        if self.rng.random() < 0.5:
+            of = [{(t, c) for o, t, c, k in output.edges if o == n and k == "INDIRECT"} for n in output.columns]
+            everywhere = set.intersection(*of) if of else set()
+        kinds: dict[tuple[str, str, str], list[str]] = {}
+        for column, table, name, kind in sorted(output.edges):
+            if kind == "DIRECT" or (table, name) not in everywhere:
+                kinds.setdefault((column, table, name), []).append(kind)
+        for (column, table, name), found in kinds.items():
+            fields[column]["inputFields"].append(_input_field(table, name, found))
+        lineage = head("ColumnLineageDatasetFacet") | {"fields": fields}
+        if everywhere:
+            lineage["dataset"] = [_input_field(t, c, ["INDIRECT"]) for t, c in sorted(everywhere)]
+        schema = head("SchemaDatasetFacet") | {"fields": [{"name": n, "type": t} for n, t in output.columns.items()]}
+        return {"schema": schema, "columnLineage": lineage}
+
+
+def _input_field(table: str, name: str, kinds: Sequence[str]) -> dict[str, Any]:
+    transformations = [{"type": k} for k in kinds]
+    return {"namespace": DATASET_NAMESPACE, "name": table, "field": name, "transformations": transformations}
+
+
+def _output(version: Any) -> Output:
+    return Output(dict.fromkeys(version.columns, "VARCHAR"), version.edges)
+
+
+def _renamed(output: Output, names: dict[str, str], inputs: dict[tuple[str, str], str] | None = None) -> Output:
+    """The same with other names of its columns, and of columns that it reads."""
+    inputs = inputs or {}
+    columns = {names.get(c, c): t for c, t in output.columns.items()}
+    edges = frozenset((names.get(o, o), t, inputs.get((t, c), c), k) for o, t, c, k in output.edges)
+    return Output(columns, edges)
+
+
+@dataclass(frozen=True)
+class Build:
+    """A build that the gate meets: ``problems`` are (table, column) pairs that it must name; none: it passes."""
+
+    name: str
+    before: list[dict[str, Any]]
+    after: list[dict[str, Any]]
+    declared: list[dict[str, Any]]
+    problems: frozenset[tuple[str, str | None]]
+    is_empty: bool = False
+
+
+START = datetime(2026, 4, 6, 7, 0)
+
+
+def _builds(lab: Lab) -> list[Build]:
+    def make() -> list[Build]:
+        rng = lab.rng("builds")
+        stack, _ = _stacks(lab)[0]
+        return [*_real_builds(rng, stack), *_made_builds(rng, stack), *_empty_builds(rng, stack)]
+
+    return lab.kept("builds", make)
+
+
+def _pair(scribe: Scribe, table: str, at: datetime, output: Output | None, state: str = "COMPLETE") -> list[dict]:
+    """START and the end of one run."""
+    run = scribe.run()
+    took = timedelta(seconds=int(scribe.rng.integers(20, 200)))
+    return [scribe.event("START", table, at, run=run), scribe.event(state, table, at + took, output, run)]
+
+
+def _real_builds(rng: np.random.Generator, stack: Any) -> list[Build]:
+    """Changes as they happen: versions of models, with what has to be declared, whole and in part."""
+    models = history("models")
+    scribe = Scribe(rng)
+    wanted = {"refactor": 1, "addition": 1, "rename": 2, "column": 2, "input": 2}
+    found: list[Build] = []
+    taken: Counter[str] = Counter()
+    for k in range(20):
+        deployments = models.make_history(stack, f"builds/{k}")
+        for d in [deployments[i] for i in rng.permutation(len(deployments))]:
+            needed = models.declarations(d.before, d.after, models._renamed(d.before, d.after))
+            actions = {n["action"] for n in needed}
+            grows = set(d.after.columns) > set(d.before.columns)
+            kind = (
+                "rename" if actions == {"rename_column"}
+                else "column" if actions == {"drop_column"}
+                else "input" if actions == {"drop_input"}
+                else "addition" if not actions and grows
+                else "refactor" if not actions and d.before.edges == d.after.edges
+                else None
+            )  # fmt: skip
+            if kind is None or taken[kind] >= wanted[kind]:
+                continue
+            taken[kind] += 1
+            table = d.before.table
+            before = _pair(scribe, table, START, _output(d.before))
+            after = _pair(scribe, table, START + timedelta(days=9), _output(d.after))
+            words = {"refactor": "a model written in another way", "addition": "a new column",
+                     "rename": "a renamed column", "column": "a dropped column",
+                     "input": "a filter, join or branch taken out"}[kind]  # fmt: skip
+            found.append(Build(words + (", declared" if needed else ""), before, after, needed, frozenset()))
+            if needed:
+                lost = models.unexplained(d.before, d.after, [])
+                problems = frozenset((table, c) for c in lost)
+                found.append(Build(f"{words}, not declared", before, after, [], problems))
+                other = [n | {"table": "mart.another_table"} for n in needed]
+                if kind != "rename" and taken[kind] == 1:
+                    found.append(Build(f"{words}, declared of another table", before, after, other, problems))
+                if len(needed) > 1:
+                    some = [n for i, n in enumerate(needed) if i]
+                    lost = models.unexplained(d.before, d.after, some)
+                    problems = frozenset((table, c) for c in lost)
+                    found.append(Build(f"{words}, declared in part", before, after, some, problems))
+        if taken == wanted:
+            break
+    return found
+
+
+def _made_builds(rng: np.random.Generator, stack: Any) -> list[Build]:
+    """Changes made of edges: of several tables, of kinds, of names that change places."""
+    scribe = Scribe(rng)
+    later = START + timedelta(days=9)
+    found: list[Build] = []
+    marts = [t for t in stack.versions if t.startswith("mart.")]
+
+    def one(table: str, was: Output, is_now: Output) -> tuple[list[dict], list[dict]]:
+        return _pair(scribe, table, START, was), _pair(scribe, table, later, is_now)
+
+    def direct_only(output: Output) -> list[Edge]:
+        return sorted(e for e in output.edges if e[3] == "DIRECT" and (*e[:3], "INDIRECT") not in output.edges)
+
+    # A value becomes a condition: the column is there, and so is the input.
+    table = str(rng.choice([t for t in marts if direct_only(_output(stack.versions[t]))]))
+    was = _output(stack.versions[table])
+    edge = direct_only(was)[int(rng.integers(len(direct_only(was))))]
+    is_now = replace(was, edges=was.edges - {edge} | {(*edge[:3], "INDIRECT")})
+    before, after = one(table, was, is_now)
+    found.append(Build("a value that is now a condition", before, after, [], frozenset({(table, edge[0])})))
+
+    # A rename to a name that is not there.
+    table = str(rng.choice(marts))
+    was = _output(stack.versions[table])
+    column = str(rng.choice(list(was.columns)))
+    before, after = one(table, was, _renamed(was, {column: f"{column}_new"}))
+    wrong = {"action": "rename_column", "table": table, "column": column, "to": f"{column}_2"}
+    found.append(Build("a rename with a slip in it", before, after, [wrong], frozenset({(table, column)})))
+
+    # Two columns change names with each other.
+    table, a, b = _exchange(rng, stack, marts)
+    was = _output(stack.versions[table])
+    is_now = _renamed(was, {a: b, b: a})
+    before, after = one(table, was, is_now)
+    both = [{"action": "rename_column", "table": table, "column": x, "to": y} for x, y in ((a, b), (b, a))]
+    found.append(Build("two columns that change names, declared", before, after, both, frozenset()))
+    lost = frozenset((table, c) for c in (a, b) if any(e not in is_now.edges for e in was.edges if e[0] == c))
+    found.append(Build("two columns that change names, not declared", before, after, [], lost))
+
+    # A column renamed where it is made; a table that reads it is built with it.
+    lower, column, upper = _reader(rng, stack)
+    below, above = _output(stack.versions[lower]), _output(stack.versions[upper])
+    new = f"{column}_new"
+    before = _pair(scribe, lower, START, below) + _pair(scribe, upper, START, above)
+    after = _pair(scribe, lower, later, _renamed(below, {column: new}))
+    after += _pair(scribe, upper, later, _renamed(above, {}, {(lower, column): new}))
+    rename = {"action": "rename_column", "table": lower, "column": column, "to": new}
+    found.append(Build("a column renamed with its reader, declared", before, after, [rename], frozenset()))
+    readers = {o for o, t, c, _ in above.edges if (t, c) == (lower, column)}
+    problems = {(lower, column)} | {(upper, o) for o in readers}
+    found.append(Build("a column renamed with its reader, not declared", before, after, [], frozenset(problems)))
+
+    # The same for a table.
+    moved = lower.replace("int_", "core_").replace("stg_", "src_")
+    edges = frozenset((o, moved if t == lower else t, c, k) for o, t, c, k in above.edges)
+    after = _pair(scribe, moved, later, below) + _pair(scribe, upper, later, replace(above, edges=edges))
+    rename = {"action": "rename_table", "table": lower, "to": moved}
+    found.append(Build("a table renamed with its reader, declared", before, after, [rename], frozenset()))
+    problems = {(lower, None)} | {(upper, o) for o, t, _, _ in above.edges if t == lower}
+    found.append(Build("a table renamed with its reader, not declared", before, after, [], frozenset(problems)))
+
+    # What was dropped, or failed, long before the build.
+    table = str(rng.choice(marts))
+    was = _output(stack.versions[table])
+    gone = replace(was, columns=was.columns | {"old_flag": "BOOLEAN"}, edges=was.edges | {("old_flag", "core.orders", "status", "DIRECT")})  # fmt: skip
+    day = timedelta(days=1)
+    before = _pair(scribe, table, START + 2 * day, was) + _pair(scribe, table, START, gone)
+    before += _pair(scribe, table, START + 3 * day, None, "FAIL")
+    run = _pair(scribe, table, later, None, "FAIL") + _pair(scribe, table, later + timedelta(hours=1), was)
+    order = rng.permutation(len(before))
+    found.append(Build("a column that was dropped weeks ago", [before[i] for i in order], run, [], frozenset()))
+
+    # Tables that come and go.
+    table = str(rng.choice(marts))
+    was = _output(stack.versions[table])
+    found.append(Build("a new table", [], _pair(scribe, table, later, was), [], frozenset()))
+    drop = {"action": "drop_table", "table": table}
+    before = _pair(scribe, table, START, was)
+    found.append(Build("a dropped table, declared", before, [], [drop], frozenset()))
+    return found
+
+
+def _exchange(rng: np.random.Generator, stack: Any, tables: Sequence[str]) -> tuple[str, str, str]:
+    """A table with two columns of different edges."""
+    for table in [tables[i] for i in rng.permutation(len(tables))]:
+        output = _output(stack.versions[table])
+        of = {c: {e[1:] for e in output.edges if e[0] == c} for c in output.columns}
+        pairs = [(a, b) for a in of for b in of if a < b and of[a] - of[b] and of[b] - of[a]]
+        if pairs:
+            a, b = pairs[int(rng.integers(len(pairs)))]
+            return table, a, b
+    raise LookupError("no model has two columns of different origin")
+
+
+def _reader(rng: np.random.Generator, stack: Any) -> tuple[str, str, str]:
+    """(table, column, a table that reads it directly)."""
+    found = sorted(
+        {(t, c, table) for table, v in stack.versions.items() for _, t, c, k in v.edges if k == "DIRECT" and t in stack.versions}
+    )  # fmt: skip
+    return found[int(rng.integers(len(found)))]
+
+
+def _empty_builds(rng: np.random.Generator, stack: Any) -> list[Build]:
+    """Builds in which nothing was read."""
+    scribe = Scribe(rng)
+    later = START + timedelta(days=9)
+    tables = rng.permutation([t for t in stack.versions if t.startswith("mart.")]).tolist()
+    found: list[Build] = []
+
+    def add(name: str, after: list[dict], declared: list[dict], *, is_new: bool = False) -> None:
+        before = [] if is_new else _pair(scribe, table, START, was)
+        problems = frozenset({(table, None)})
+        found.append(Build(name, before, after, declared, problems, True))
+
+    table, was = tables[0], _output(stack.versions[tables[0]])
+    bare = _pair(scribe, table, later, was)
+    del bare[1]["outputs"][0]["facets"]["columnLineage"]
+    add("a COMPLETE without the columnLineage facet", bare, [])
+    table, was = tables[1], _output(stack.versions[tables[1]])
+    empty = _pair(scribe, table, later, replace(was, edges=frozenset()))
+    add("a COMPLETE whose lineage is empty", empty, [])
+    drops = [{"action": "drop_column", "table": table, "column": c} for c in was.columns]
+    add("an empty lineage with all columns declared dropped", empty, drops)
+    table, was = tables[2], _output(stack.versions[tables[2]])
+    add("a statement that could not be read (FAIL)", _pair(scribe, table, later, None, "FAIL"), [])
+    table, was = tables[3], _output(stack.versions[tables[3]])
+    add("a build that never ended (START alone)", _pair(scribe, table, later, was)[:1], [])
+    table, was = tables[4], _output(stack.versions[tables[4]])
+    add("a build that emitted nothing", [], [])
+    table, was = tables[5], _output(stack.versions[tables[5]])
+    add("a new table that could not be read", _pair(scribe, table, later, None, "FAIL"), [], is_new=True)
+    table, was = tables[6], _output(stack.versions[tables[6]])
+    add("a new table without lineage", _pair(scribe, table, later, replace(was, edges=frozenset())), [], is_new=True)
+    return found
+
+
+def _verdicts(lab: Lab) -> list[set[tuple[str, str | None]]]:
+    """The problems that the learner's gate names for each build."""
+
+    def make() -> list[set[tuple[str, str | None]]]:
+        found = []
+        for build in _builds(lab):
+            value = lab.call("gate", build.before, build.after, build.declared)
+            if value is None or isinstance(value, bool):
+                expect(
+                    False, f"`gate` returned {value!r}; a list of problems is expected, empty if the build may pass."
+                )
+            rows = as_table(value, "`gate`", ("table", "column")).rows if len(value) else ()
+            found.append({(str(t), None if c is None else str(c)) for t, c in rows})
+        return found
+
+    return lab.once("verdicts", make)
+
+
+def _shown(build: Build) -> list[Evidence]:
+    changes = []
+    old = {t: o for e in build.before if e["eventType"] == "COMPLETE" for t, o in read_outputs(e).items()}
+    new = {t: o for e in build.after if e["eventType"] == "COMPLETE" for t, o in read_outputs(e).items()}
+    for table in sorted({*old, *new}):
+        a, b = (o.get(table, Output({}, frozenset())).edges for o in (old, new))
+        changes += [("before alone", table, *e) for e in sorted(a - b)[:4]]
+        changes += [("after alone", table, *e) for e in sorted(b - a)[:4]]
+    kinds = ", ".join(f"{e['eventType']} {e['job']['name']}" for e in build.after) or "no event"
+    return [
+        Evidence("the build emitted", text=kinds),
+        Evidence("declared", text="\n".join(map(str, build.declared)) or "nothing"),
+        Evidence("edges that differ", Table.of(["in", "table", *EDGE], changes[:12])),
+    ]
+
+
+@check("c", "a build passes if what it loses is explained, and stops if it is not", points=1)
+def gate_decides(lab: Lab) -> str:
+    """Builds whose losses follow from how they were made."""
+    builds, verdicts = _builds(lab), _verdicts(lab)
+    judged = [(b, v) for b, v in zip(builds, verdicts, strict=True) if not b.is_empty]
+    for build, named in judged:
+        if not build.problems:
+            expect(
+                not named,
+                f"`gate` stopped a build that may pass: {build.name}. It named {_problems(named)}.",
+                evidence=lambda build=build: _shown(build),
+                ask="What exactly is lost here, once declared names are put in?",
+                misconception="rename_is_loss" if any("rename" in d["action"] for d in build.declared) else None,
+            )
+        else:
+            expect(
+                named,
+                f"`gate` let a build pass that loses lineage: {build.name}. Lost are {_problems(build.problems)}.",
+                evidence=lambda build=build: _shown(build),
+                misconception="any_declaration" if build.declared else "columns_only",
+            )
+    stopped = sum(bool(b.problems) for b, _ in judged)
+    return f"{len(judged)} fresh builds: {len(judged) - stopped} passed, {stopped} stopped, as they should."
+
+
+@check("c", "nothing read, nothing passed", points=0.5)
+def empty_never_passes(lab: Lab) -> str:
+    """Builds in which a table has no lineage or was not read at all."""
+    builds = [(b, v) for b, v in zip(_builds(lab), _verdicts(lab), strict=True) if b.is_empty]
+    for build, named in builds:
+        expect(
+            named,
+            f"`gate` let a build pass in which nothing was read: {build.name}.",
+            evidence=lambda build=build: _shown(build),
+            ask="How would the gate tell a table whose lineage is unknown from one that has lost nothing?",
+            misconception="empty_passes",
+        )
+    return f"{len(builds)} builds without lineage: all stopped."
+
+
+@check("c", "the gate names what is lost", points=0.5)
+def gate_names_the_loss(lab: Lab) -> str:
+    """The tables and columns that it names, of all builds."""
+    builds, verdicts = _builds(lab), _verdicts(lab)
+    count = 0
+    for build, named in zip(builds, verdicts, strict=True):
+        extra, missing = named - build.problems, build.problems - named
+        expect(
+            not extra and not missing,
+            f"`gate`, {build.name}: it named {_problems(named)}; the problems are {_problems(build.problems)}.",
+            evidence=lambda build=build: _shown(build),
+            ask="Is each column named once, under the name that it had before?",
+            misconception="columns_only" if missing and not extra else None,
+        )
+        count += len(named)
+    return f"{count} problems in {len(builds)} builds, each named."
+
+
+def _problems(found: Iterable[tuple[str, str | None]]) -> str:
+    shown = sorted(f"{t} (the table)" if c is None else f"{t}.{c}" for t, c in found)
+    return (", ".join(shown[:6]) + (f" and {len(shown) - 6} more" if len(shown) > 6 else "")) or "nothing"
+
+
+# -- the auditor's question --------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Question:
+    """``answer``: (table, column) pairs, from the state of the catalogue at that time. ``when``: what had happened by then."""
+
+    table: str
+    column: str
+    at: str
+    when: str
+    answer: frozenset[tuple[str, str]]
+
+
+def trace(state: dict[str, Output], table: str, column: str) -> frozenset[tuple[str, str]]:
+    """The source columns from which a column of this state of the catalogue comes, by DIRECT edges."""
+    if table not in state or column not in state[table].columns:
+        return frozenset()
+    found: set[tuple[str, str]] = set()
+    seen: set[tuple[str, str]] = set()
+    todo = {(table, column)}
+    while todo:
+        here = todo.pop()
+        seen.add(here)
+        if here[0] in state:
+            todo |= {(t, c) for o, t, c, k in state[here[0]].edges if o == here[1] and k == "DIRECT"} - seen
+        else:
+            found.add(here)
+    return frozenset(found)
+
+
+def _history(lab: Lab) -> tuple[list[dict[str, Any]], list[Question]]:
+    """A history of a warehouse, in no order, and questions about it; its states are kept as it goes."""
+
+    def make() -> tuple[list[dict[str, Any]], list[Question]]:
+        rng = lab.rng("history")
+        stack, _ = _stacks(lab)[1]
+        scribe = Scribe(rng)
+        state = {t: _output(v) for t, v in stack.versions.items()}
+        events: list[dict[str, Any]] = []
+        states: list[tuple[datetime, str, dict[str, Output]]] = []
+        at = START
+
+        def deploy(what: str, changed: dict[str, Output | None]) -> None:
+            nonlocal at
+            at += timedelta(days=int(rng.integers(2, 6)), seconds=int(rng.integers(0, 30_000)))
+            for table, output in changed.items():
+                run = scribe.run()
+                events.append(scribe.event("START", table, at - timedelta(minutes=2), run=run))
+                event = scribe.event("COMPLETE" if output else "FAIL", table, at, output, run)
+                # East of Greenwich: as text it is later than a question half an hour after it, asked in UTC.
+                events.append(event | {"eventTime": scribe.time(at, int(rng.choice([2, 10])))})
+                if output:
+                    state[table] = output
+            states.append((at, what, dict(state)))
+
+        def begin(tables: set[str]) -> None:
+            """Only tables that a question can lead to: the history is read once for each question."""
+            for table in sorted(set(state) - tables):
+                del state[table]
+            for table, output in state.items():
+                events.extend(_pair(scribe, table, START - timedelta(minutes=int(rng.integers(10, 600))), output))
+            states.append((START, "everything was deployed", dict(state)))
+
+        lower, column, _ = _reader(rng, stack)
+        new = f"{column}_new"
+        inputs = {(lower, column): new}
+        before = dict(state)
+        readers = [t for t, o in state.items() if any((e[1], e[2]) == (lower, column) for e in o.edges)]
+        upper = next(t for t in readers if any(e[1:] == (lower, column, "DIRECT") for e in state[t].edges))
+        fed = sorted(e[0] for e in state[upper].edges if e[1:] == (lower, column, "DIRECT"))[0]
+        changed = {lower: _renamed(state[lower], {column: new})}
+        changed |= {t: _renamed(state[t], {}, inputs) for t in readers}
+        # A mart in which two columns get each other's origin.
+        marts = [t for t in stack.versions if t.startswith("mart.") and t not in readers and t != lower]
+        target, a, b = _swappable(rng, state, marts)
+        good = state[target]
+        begin(_needed(state, [upper, lower, target, *readers]))
+        deploy("a column was renamed where it is made", dict(changed))
+        mixed = frozenset(({a: b, b: a}.get(o, o), t, c, k) for o, t, c, k in good.edges)
+        deploy("two columns got each other's origin", {target: replace(good, edges=mixed)})
+        deploy("that was rolled back", {target: good})
+        deploy("a deployment failed", {target: None})
+        named = _renamed(good, {a: f"{a}_v2"})
+        deploy("a column of a mart was renamed", {target: named})
+        deploy("that rename was rolled back", {target: good})
+        deploy("the first rename was rolled back", {t: before[t] for t in changed})
+        asked = [(upper, fed), (lower, column), (lower, new), (target, a), (target, b), (target, f"{a}_v2")]
+        questions = []
+        for k, (moment, what, now) in enumerate(states):
+            end = states[k + 1][0] if k + 1 < len(states) else moment + timedelta(days=3)
+            for j, (table, name) in enumerate(asked):
+                turn = (k + j) % 3  # at the very moment, soon after it, or half-way to the next
+                when = moment + (timedelta(0), timedelta(minutes=30), (end - moment) / 2)[turn]
+                text = scribe.time(when.replace(microsecond=0), 0 if turn == 1 else None)
+                questions.append(Question(table, name, text, what, trace(now, table, name)))
+        first = Question(target, a, scribe.time(START - timedelta(days=2)), "nothing was deployed", frozenset())
+        return [events[i] for i in rng.permutation(len(events))], [*questions, first]
+
+    return lab.kept("history", make)
+
+
+def _needed(state: dict[str, Output], tables: Sequence[str]) -> set[str]:
+    """The tables and all those behind them that are made by the models."""
+    found: set[str] = set()
+    todo = set(tables)
+    while todo:
+        table = todo.pop()
+        found.add(table)
+        todo |= {t for _, t, _, _ in state[table].edges if t in state} - found
+    return found
+
+
+def _swappable(rng: np.random.Generator, state: dict[str, Output], tables: Sequence[str]) -> tuple[str, str, str]:
+    """A table with two columns that come from different source columns."""
+    for table in [tables[i] for i in rng.permutation(len(tables))]:
+        of = {c: trace(state, table, c) for c in state[table].columns}
+        pairs = [(a, b) for a in of for b in of if a < b and of[a] and of[b] and of[a] != of[b]]
+        if pairs:
+            a, b = pairs[int(rng.integers(len(pairs)))]
+            return table, a, b
+    raise LookupError("no mart has two columns of different origin")
+
+
+@check("c", "the auditor's question is answered as of any day", points=1)
+def as_of_answers(lab: Lab) -> str:
+    """Truth: the states of the catalogue, kept while the history was made."""
+    events, questions = _history(lab)
+    asked = [(q.table, q.column, q.at) for q in questions]
+    answers = lab.drive("workshop.lineage_events:ask_each", lab.function("sources_as_of"), events, asked)
+    expect(isinstance(answers, list) and len(answers) == len(questions), "`sources_as_of` could not be asked.")
+    for question, value in zip(questions, answers, strict=True):
+        what = f"`sources_as_of` of {question.table}.{question.column} at {question.at}"
+        expect(
+            value is not None,
+            f"{what} returned None; rows (table, column) are expected, none if there was no such column.",
+        )
+        if isinstance(value, frozenset | set | tuple):
+            value = list(value)
+        rows = as_table(value, what, ("table", "column")).rows if len(value) else ()
+        got = {(str(t), str(c)) for t, c in rows}
+        expect(
+            got == question.answer,
+            f"{what}, after {question.when}: {_problems(got)} came back; {_problems(question.answer)} is right.",
+            evidence=Evidence("events of this table", _events_of(events, question.table)),
+            ask="Which event of this table, and of each table that it reads, counted at that moment?",
+            misconception="one_step"
+            if got and any(t in {e["job"]["name"] for e in events} for t, _ in got)
+            else "last_wins",
+        )
+    return f"{len(questions)} questions about a history of {len(events)} events, over a rename and two rollbacks: all right."
+
+
+def _events_of(events: Sequence[dict[str, Any]], table: str) -> Table:
+    rows = sorted(
+        (_moment(e["eventTime"]).strftime("%Y-%m-%d %H:%M"), e["eventType"], e["eventTime"])
+        for e in events
+        if e["job"]["name"] == table
+    )
+    return Table.of(["UTC", "event", "eventTime"], rows)
+
+
+# -- twelve weeks later ---------------------------------------------------------------------------------------------------
+
+
+def twelve_weeks_later(lab: Lab) -> Any:
+    """The world's deployments under the learner's gate and without one; as-of questions from events and from today's catalogue."""
+    from workshop.plots import BLUE, GREEN, GREY, ORANGE, plt
+
+    table_of = "select schema_name || '.' || table_name as t, model_id from ops.models order by model_id"
+    tables = {r[1]: r[0] for r in lab.world.sql(table_of).rows}
+    deployments = lab.world.sql(
+        "select deployment_id, deployed_at, model_id, declared::varchar as declared from ops.deployments order by deployment_id"
+    ).dicts()
+    edges: dict[tuple[int, str], set[Edge]] = {}
+    for deployment_id, side, *edge in lab.world.sql("from truth.deployment_edges").rows:
+        edges.setdefault((deployment_id, side), set()).add(tuple(edge))
+    today = {t: set() for t in tables.values()}
+    for table, *edge in lab.world.sql(
+        "select output_table, output_column, input_table, input_column, kind from ops.lineage_edges where level = 'column'"
+    ).rows:
+        today[table].add(tuple(edge))
+    lost = {r[0] for r in lab.world.sql("select distinct deployment_id from truth.unexplained_losses").rows}
+    scribe = Scribe(lab.rng("twelve weeks"))
+
+    def output(found: set[Edge]) -> Output:
+        return Output(dict.fromkeys(sorted({e[0] for e in found}), "VARCHAR"), frozenset(found))
+
+    # A catalogue at the start: what stood before the first deployment of each model.
+    state = {t: output(found) for t, found in today.items()}
+    for d in reversed(deployments):
+        state[tables[d["model_id"]]] = output(edges[d["deployment_id"], "before"])
+    begin = datetime(2026, 4, 1)
+    events = [scribe.event("COMPLETE", t, begin, o) for t, o in state.items()]
+    weeks = [begin + timedelta(days=7 * (w + 1)) for w in range(12)]
+    stopped, passed = [0] * 13, [0] * 13
+    states, questions = [], []
+    import json
+
+    pending = list(deployments)
+    gate_works = True
+    for week in [*weeks, datetime(2026, 7, 1)]:
+        while pending and pending[0]["deployed_at"] <= week:
+            d = pending.pop(0)
+            table = tables[d["model_id"]]
+            was, is_now = (output(edges[d["deployment_id"], side]) for side in ("before", "after"))
+            at = min(12, (d["deployed_at"] - begin).days // 7)
+            if d["deployment_id"] in lost and gate_works:
+                try:
+                    args = (
+                        [scribe.event("COMPLETE", table, begin, was)],
+                        [scribe.event("COMPLETE", table, d["deployed_at"], is_now)],
+                    )
+                    named = lab.call("gate", *args, json.loads(d["declared"]))
+                    (stopped if named is not None and len(named) else passed)[at] += 1
+                except (NotAttempted, LearnerError):
+                    gate_works = False
+            if d["deployment_id"] in lost and not gate_works:
+                passed[at] += 1
+            events.append(scribe.event("COMPLETE", table, d["deployed_at"], is_now))
+            state[table] = is_now
+        states.append(dict(state))
+    marts = [t for t in state if t.startswith("mart.")]
+    for week, then in zip(weeks, states, strict=False):
+        questions.append([(t, c, trace(then, t, c)) for t in marts for c in then[t].columns])
+    now = {t: output(found) for t, found in today.items()}
+    overwritten = [np.mean([trace(now, t, c) == answer for t, c, answer in asked]) for asked in questions]
+    try:
+        flat = [
+            (t, c, f"{w:%Y-%m-%dT%H:%M:%SZ}") for w, asked in zip(weeks, questions, strict=True) for t, c, _ in asked
+        ]
+        answers = iter(
+            lab.drive("workshop.lineage_events:ask_each", lab.function("sources_as_of"), events, flat, timeout_s=60)
+        )
+        mine = [np.mean([{tuple(r.values()) if isinstance(r, dict) else tuple(r) for r in next(answers)} == set(answer) for _, _, answer in asked]) for asked in questions]  # fmt: skip
+    except (NotAttempted, LearnerError):
+        mine = None
+
+    figure, (left, right) = plt.subplots(1, 2, figsize=(8.8, 3.3))
+    at = np.arange(1, 14)
+    left.bar(at, stopped, color=BLUE, label="stopped by your gate")
+    left.bar(at, passed, bottom=stopped, color=ORANGE, label="went through")
+    left.set(
+        xlabel="week",
+        ylabel="deployments with an undeclared loss",
+        ylim=(0, 1.5 * max(1, max(np.add(stopped, passed)))),
+    )
+    left.set_title(f"Your gate stops {sum(stopped)} of {sum(stopped) + sum(passed)} undeclared losses", fontsize=10)
+    left.legend(loc="upper right")
+    right.plot(at[:12], 100 * np.array(overwritten), color=GREY, marker="o", label="a catalogue of today alone")
+    if mine is not None:
+        right.plot(at[:12], 100 * np.array(mine), color=GREEN, marker="o", label="your events")
+    right.set(
+        xlabel="as of the end of week",
+        ylabel="questions answered right, %",
+        ylim=(min(80, 100 * min(overwritten)) - 2, 102),
+    )
+    total = sum(len(asked) for asked in questions)
+    wrong = total - sum(round(share * len(asked)) for share, asked in zip(overwritten, questions, strict=True))
+    right.set_title(f"Of {total:,} questions today's catalogue gets {wrong} wrong", fontsize=10)
+    right.legend(loc="lower right")
+    plt.close(figure)  # the notebook shows what is returned, and would show an open figure a second time
+    return figure
