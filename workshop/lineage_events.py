@@ -141,8 +141,7 @@ def collect(emit: Callable[..., Any], *args: Any) -> list[dict[str, Any]]:
 
 def ask_each(function: Callable[..., Any], events: Sequence[Any], questions: Sequence[Sequence[Any]]) -> list[Any]:
     """What ``function(events, *question)`` answers to each question; it gets a list of its own each time."""
-    text = json.dumps(list(events))
-    return [function(json.loads(text), *question) for question in questions]
+    return [function(list(events), *question) for question in questions]
 
 
 def read_schema(con: Any) -> dict[str, dict[str, str]]:

@@ -16,7 +16,7 @@ def resolve(scope, schema, around):
     if isinstance(scope.expression, exp.SetOperation):
         branches = [resolve(s, schema, around) for s in scope.set_operation_scopes]
         merged = {}
-        for name, *others in zip(branches[0][0], *(b[0].values() for b in branches)):
+        for name, *others in zip(branches[0][0], *(b[0].values() for b in branches), strict=True):
             merged[name] = {k: set().union(*(o[k] for o in others)) for k in ("direct", "indirect")}
         return merged, set().union(*(b[1] for b in branches))
     here, rows = dict(around), set()
