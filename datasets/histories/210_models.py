@@ -1301,9 +1301,10 @@ def unexplained(before: Version, after: Version, declared: Sequence[dict[str, An
 FORMER = (("_usd", "_amount"), ("_pct", "_percentage"), ("_count", "_cnt"), ("_on", "_date"), ("_hours", "_hrs"))
 
 
-def former_name(column: str) -> str:
+def former_name(table: str, column: str) -> str:
     """What a column may have been called before."""
-    return next((column.removesuffix(end) + old for end, old in FORMER if column.endswith(end)), f"{column}_value")
+    before = "kpi" if table.startswith("mart.") else "src"
+    return next((column.removesuffix(end) + old for end, old in FORMER if column.endswith(end)), f"{before}_{column}")
 
 
 def make_history(stack: Stack, name: str = "deployments") -> list[Deployment]:
@@ -1356,7 +1357,7 @@ def _older(stack: Stack, version: Version, kind: str, kept: set[str], rng: np.ra
         if not free:
             return None
         column = str(rng.choice(free))
-        names[column] = former_name(column)
+        names[column] = former_name(version.table, column)
     elif kind == "refactor":
         layout = int(rng.integers(1, 1000))
     else:

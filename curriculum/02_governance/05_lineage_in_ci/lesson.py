@@ -1,0 +1,339 @@
+# %% [markdown]
+# # Lesson 2.5: Lineage that survives automated deployments
+#
+# Internal audit asks the head of analytics: "On 15 April your margin report was wrong. Which columns fed it on that day, who
+# has
+# changed the models since, and did anybody notice what was lost?" Models at Kestrel are deployed by a pipeline, some twenty
+# times a month, and the catalogue is written anew each night.
+#
+# You will see what lineage by table and by text search get wrong, what it means that a column *decides* about a
+# number and does not go into it, how a deployment says in OpenLineage what now stands, and why a catalogue of today
+# cannot answer a question about April. You take away what a build has to keep and when it has to stop.
+
+# %%
+import difflib
+import json
+import tempfile
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from workshop import open_lesson
+from workshop.plots import BLUE, GREY, ORANGE, RED, plt, show
+
+con = open_lesson("2.5")
+con.sql("""
+    select kind, count(*) as deployments, count(distinct model_id) as models
+    from ops.deployments
+    group by kind
+    order by deployments desc
+""").df()
+
+# %% [markdown]
+# ## Ninety days of deployments
+#
+# `ops.models` holds 42 SQL models in three layers (staging, intermediate, mart) over the tables of `core`; `ops.deployments`
+# what
+# changed, with the statement before and after, and what the author declared. Two of them, as a reviewer saw them:
+
+# %%
+deployments = con.sql("""
+    select d.*, m.schema_name || '.' || m.table_name as model
+    from ops.deployments d
+    join ops.models m using (model_id)
+    order by d.deployment_id
+""").df()
+
+
+def changed(row):
+    """The lines of a deployment that differ."""
+    lines = difflib.unified_diff(row.sql_before.splitlines(), row.sql_after.splitlines(), n=0, lineterm="")
+    return [line for line in lines if line[0] in "+-" and not line.startswith(("+++", "---"))]
+
+
+deployments["size"] = [len(changed(row)) for row in deployments.itertuples()]
+by_size = deployments.sort_values(["size", "deployment_id"])
+inputs_lost = by_size[by_size.declared.str.contains("drop_input") & ~by_size.declared.str.contains("drop_column")]
+for row in [*inputs_lost.head(1).itertuples(), *by_size[by_size.kind == "rename"].head(1).itertuples()]:
+    print(f"{row.deployed_at:%d %B %H:%M}, {row.kind} of {row.model}", *changed(row), sep="\n")
+    print(f"declared: {row.declared[:150]}\n")
+
+# %% [markdown]
+# The first takes a branch out of a UNION. No column goes, yet every one shows other numbers from that minute on. The second
+# is a
+# rename like many, and its author has declared nothing: whoever asks next month for the old name finds no such column.
+#
+# ## Who reads it?
+#
+# The orders team wants to give `core.orders.status` a new value. Whom does that concern? By text search:
+
+# %%
+con.sql("""
+    with hits as (
+      select schema_name || '.' || table_name as model
+      from ops.models
+      where sql ilike '%status%'
+    ),
+    readers as (
+      select distinct output_table as model
+      from ops.lineage_edges
+      where input_table = 'core.orders' and input_column = 'status'
+    )
+    select
+      (select count(*) from hits) as models_with_the_word,
+      (select count(*) from readers) as models_that_read_it,
+      (select count(*) from hits join readers using (model)) as both
+""").df()
+
+# %% [markdown]
+# The word stands in many models: as the status of a payment, as a column that another model has passed on, in a comment. And
+# where a model says `select *`, it reads the column and the word is not there.
+#
+# So ask the lineage. `ops.lineage_edges` has an edge for each pair of columns: **DIRECT** where values flow into values,
+# **INDIRECT** where a column decides which rows there are (filters, join keys, groups) or which value is taken (conditions,
+# windows). OpenLineage makes the same distinction; database research calls it where-provenance and why-provenance.
+#
+# **Predict:** no mart has a column that shows an order's status. In how many of the 23 marts can numbers move when `status`
+# gets a new value?
+#
+# 1. In none: it is in no mart.
+# 2. In one or two, which read `core.orders` themselves.
+# 3. In about half of them.
+#
+# <details><summary>Answer</summary>
+#
+# 3. The staging model keeps cancelled orders apart or passes the column on, and models further up filter by it. A filter is
+# an edge to every column of the result, and what stands on that result inherits it. The cell below counts.
+# </details>
+
+# %%
+reach = con.sql("""
+    with recursive down (start, output_table, output_column, is_direct) as (
+      select input_column, output_table, output_column, kind = 'DIRECT'
+      from ops.lineage_edges
+      where level = 'column' and input_table = 'core.orders'
+      union
+      select d.start, e.output_table, e.output_column, d.is_direct and e.kind = 'DIRECT'
+      from down d
+      join ops.lineage_edges e
+        on e.level = 'column' and e.input_table = d.output_table and e.input_column = d.output_column
+    )
+    select
+      start as column_name,
+      count(distinct output_table) filter (is_direct) as shown_in,
+      count(distinct output_table) as decided_in
+    from down
+    where output_table like 'mart.%'
+    group by start
+    order by decided_in, column_name
+""").df()
+by_table = con.sql("""
+    with recursive down as (
+      select output_table from ops.lineage_edges where level = 'table' and input_table = 'core.orders'
+      union
+      select e.output_table from down d join ops.lineage_edges e on e.level = 'table' and e.input_table = d.output_table
+    )
+    select count(*) from down where output_table like 'mart.%'
+""").fetchall()[0][0]
+figure, ax = plt.subplots(figsize=(7.2, 3.4))
+at = np.arange(len(reach))
+ax.barh(at + 0.2, reach.decided_in, 0.4, color=ORANGE, label="marts that it shows in or decides about")
+ax.barh(at - 0.2, reach.shown_in, 0.4, color=BLUE, label="marts that show its values (DIRECT)")
+ax.axvline(by_table, color=GREY, ls="--", label="marts, by table lineage")
+ax.set_yticks(at, reach.column_name)
+ax.set(xlabel="marts", title="Table lineage names nearly all marts for every column of core.orders")
+ax.grid(axis="y", visible=False)
+ax.legend(loc="lower right", bbox_to_anchor=(0.93, 0.02))
+show(
+    figure,
+    "By column of core.orders: marts that show its values, marts it decides about, and the number by table lineage",
+)
+
+# %% [markdown]
+# Lineage by table warns everybody of everything, and is read by nobody. DIRECT edges alone would have said that `status`
+# concerns
+# no one.
+#
+# ## What a parser gives you
+#
+# sqlglot resolves names, stars and CTEs, and its `lineage` follows one column to its sources. For a small statement:
+
+# %%
+from sqlglot.lineage import lineage
+
+statement = """
+    with late as (select * from core.shipments where delivered_at is null)
+    select carrier, max(weight_g) over (partition by carrier order by shipped_at) as heaviest_so_far
+    from late
+"""
+columns = {name: kind for name, kind, *_ in con.execute("describe core.shipments").fetchall()}
+found = lineage("heaviest_so_far", statement, schema={"core": {"shipments": columns}}, dialect="duckdb")
+print(sorted(node.name for node in found.walk() if not node.downstream))
+
+# %% [markdown]
+# Two things are wrong for an audit. `carrier` and `shipped_at` look like `weight_g`, though no carrier's name is in the
+# number: they decide which rows it is taken from. And `delivered_at` is missing, though it decides about every row. A
+# parser hands you the tree; which edge is of which kind follows from *where* in the tree a column stands. In the
+# lab you go through it yourself.
+#
+# ## A deployment says what stands
+#
+# OpenLineage is the standard for telling: a **run** of a **job** emits events (START, then COMPLETE or FAIL) with its
+# input and output **datasets**, and **facets** carry the detail. Here a nightly extract tells what it wrote. In production the
+# transport is HTTP or Kafka; a file that is only appended to will do for a build.
+
+# %%
+from openlineage.client import OpenLineageClient, event_v2, facet_v2
+from openlineage.client.transport.file import FileConfig, FileTransport
+
+path = Path(tempfile.mkdtemp()) / "events.ndjson"
+client = OpenLineageClient(transport=FileTransport(FileConfig(log_file_path=str(path), append=True)))
+field = facet_v2.schema_dataset.SchemaDatasetFacetFields
+fields = [field(name="order_id", type="BIGINT"), field(name="refund_usd", type="DOUBLE")]
+written = event_v2.OutputDataset(
+    "file://exports", "refunds.csv", facets={"schema": facet_v2.schema_dataset.SchemaDatasetFacet(fields)}
+)
+for state, at in (
+    (event_v2.RunState.START, "2026-06-30T04:00:00Z"),
+    (event_v2.RunState.COMPLETE, "2026-06-30T04:01:30"),
+):
+    client.emit(
+        event_v2.RunEvent(
+            eventType=state,
+            eventTime=at,
+            run=event_v2.Run(runId="6f1c2a52-8f0e-5b1d-9a53-0d6a4a0c7f11"),
+            job=event_v2.Job("kestrel.extracts", "refund_file"),
+            inputs=[event_v2.InputDataset("duckdb://warehouse.kestrel.example", "intermediate.int_refunds")],
+            outputs=[written] if state == event_v2.RunState.COMPLETE else [],
+        )
+    )
+events = [json.loads(line) for line in path.read_text().splitlines()]
+print(json.dumps(events[1]["outputs"], indent=1)[:420])
+
+# %% [markdown]
+# The client has taken both events. The specification has not: checked against its rules (`workshop/openlineage.schema.json`
+# restates
+# those that we use), one of them is not valid.
+
+# %%
+from workshop.lineage_events import violations
+
+for event in events:
+    print(event["eventType"], violations(event) or "valid")
+
+# %% [markdown]
+# A time without an offset is no moment: as of when it counts depends on who reads it. A validator in the build finds this on
+# the
+# first day, an auditor finds it in the third year. The facet for column lineage is called `columnLineage`: for each output
+# field a list of `inputFields`, each with `transformations` that say DIRECT or INDIRECT.
+#
+# ## Where a build must stop
+#
+# A gate compares lineage before and after. The simplest one compares the names of columns. On Kestrel's ninety days, what would
+# it have seen, and what of that had been declared?
+
+# %%
+from sqlglot import parse_one
+from sqlglot.optimizer.qualify import qualify
+
+from workshop.lineage_events import read_schema
+
+nested = {}
+for table, its in read_schema(con).items():
+    part, name = table.split(".")
+    nested.setdefault(part, {})[name] = its
+
+
+@cache
+def output_columns(sql):
+    """Names of a statement's columns, stars written out."""
+    return frozenset(qualify(parse_one(sql, dialect="duckdb"), schema=nested, dialect="duckdb").named_selects)
+
+
+deployments["gone"] = [output_columns(r.sql_before) - output_columns(r.sql_after) for r in deployments.itertuples()]
+declared = [json.loads(text) for text in deployments.declared]
+deployments["said"] = [{d.get("column") for d in found if d["action"] != "drop_input"} for found in declared]
+deployments["inputs"] = [any(d["action"] == "drop_input" for d in found) for found in declared]
+pd.Series(
+    {
+        "deployments": len(deployments),
+        "lose a column": int((deployments.gone.str.len() > 0).sum()),
+        "of these, not declared": int((deployments.gone - deployments.said).str.len().gt(0).sum()),
+        "keep all, declare an input gone": int((deployments.inputs & (deployments.gone.str.len() == 0)).sum()),
+    }
+).to_frame("count")
+
+# %% [markdown]
+# The last line is what this gate is blind to: a column that is still there and is fed by something else. Authors
+# declared these; how many did not, only a comparison of edges can tell. And it is blind in a worse way: where a statement
+# cannot be read, nothing is lost, because nothing was compared. **No lineage must mean no pass.**
+#
+# ## As of which day?
+#
+# The catalogue is written anew each night, so it knows today's statements. Of the columns that models had at the end of a
+# week, how
+# many does it still know?
+
+# %%
+today = {
+    m: output_columns(sql)
+    for m, sql in con.sql("select schema_name || '.' || table_name, sql from ops.models").fetchall()
+}
+weeks = pd.date_range("2026-04-05", "2026-06-28", freq="7D")
+unknown = []
+for week in weeks:
+    then = dict(today)
+    for row in deployments[deployments.deployed_at > week].iloc[::-1].itertuples():
+        then[row.model] = output_columns(row.sql_before)
+    unknown.append(sum(len(names - today[model]) for model, names in then.items()))
+figure, ax = plt.subplots(figsize=(7.2, 2.9))
+ax.step(weeks, unknown, where="mid", color=RED)
+ax.fill_between(weeks, unknown, step="mid", color=RED, alpha=0.15)
+ax.set(ylabel="columns", xlabel="as of the end of the week", ylim=(0, None))
+ax.set_title("Today's catalogue forgets what reports of April were made of")
+show(
+    figure,
+    "Columns that models had at the end of each week and that today's catalogue does not know, falling towards today",
+)
+
+# %% [markdown]
+# Each of them was in somebody's report. Events answer such a question because they are a history: what stood on a day is
+# the last COMPLETE up to that day, and a rollback is one more event, not an eraser. That needs three habits. A run's id
+# follows from the deployment, so that a step that is repeated tells nothing new. The time is the deployment's, not the
+# clock's at sending. And the event names the statement and the commit.
+#
+# **Limits.** Lineage from SQL ends where SQL ends: what a Python step or a spreadsheet does needs events of its own.
+# INDIRECT edges
+# say that something *can* move, not that it will. A gate that stops too often is switched off, so a rename takes
+# one declared line, and an addition none.
+#
+# <details><summary><b>In practice</b> (openlineage-python 1.54, dbt 1.11, Airflow 3, Marquez, Unity Catalog,
+# Snowflake)</summary>
+#
+# - **dbt**: `dbt-ol run` (package `openlineage-dbt`) emits events with column lineage from the compiled SQL; `manifest.json` in
+#   `target/` is where a gate in a pull request reads statements before and after.
+# - **Airflow**: the provider `apache-airflow-providers-openlineage` emits for each task; SQL operators are parsed, Python
+#   operators need inlets and outlets or a hook that reports.
+# - **Spark**: the OpenLineage listener fills `columnLineage` with transformations, and writes what concerns all columns into
+#   the
+#   facet's `dataset` if told to.
+# - **Marquez, DataHub, OpenMetadata** take the events; whether they keep them as a history is the question to ask.
+# - **Unity Catalog** has `system.access.column_lineage`, **Snowflake** `ACCESS_HISTORY` (Enterprise Edition): by query, as
+#   of the time
+#   it ran, kept for a year. Neither tells filters from values.
+# </details>
+#
+# ## Back to the question
+#
+# What fed the report on 15 April is in the events up to that day, if the build wrote them; who changed it is in the same
+# file, with the
+# commit; and whether somebody noticed is what the gate is for.
+#
+# **You take away** the three functions that you now write in the lab: lineage of a statement, events of a deployment, and a
+# gate.
+#
+# Read on: the OpenLineage specification, *Column Level Lineage Dataset Facet* (openlineage.io); Peter Buneman, Sanjeev Khanna,
+# Wang-Chiew Tan, *Why and Where: A Characterization of Data Provenance* (ICDT 2001); Jez Humble, David Farley,
+# *Continuous Delivery* (Addison-Wesley, 2010), chapter 5 on the deployment pipeline.
