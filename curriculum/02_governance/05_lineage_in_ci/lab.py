@@ -2,13 +2,11 @@
 # # Lab 2.5: Lineage that survives automated deployments
 #
 # Kestrel's warehouse is made by 42 SQL models, and they are deployed some twenty times a month. You write the three steps
-# that a
-# build takes: read the column lineage of a statement (task a), emit it as OpenLineage events (task b), and stop the build when
-# lineage is lost without a word (task c). About 40 minutes. Lesson 2.5 has the background.
+# that a build takes: read the column lineage of a statement (task a), emit it as OpenLineage events (task b), and stop the
+# build when lineage is lost without a word (task c). About 45 minutes. Lesson 2.5 has the background.
 #
 # You change the three cells that begin with `# Task`; what you need besides goes into the same cells. When your work is
-# graded, it
-# meets other models, other deployments and another history. Each task is judged by itself.
+# graded, it meets other models, other deployments and another history. Each task is judged by itself.
 
 # %% tags=["parameters"]
 WORLD, SCALE = "practice-7", 0.05
@@ -38,23 +36,22 @@ print(
 #
 # An **edge** says that a column of a table that is read has to do with a column of the result, and how:
 #
-# * `DIRECT`: its values go into the column's values: as they are, through functions, arithmetic, casts and comparisons, as the
-#   argument of an aggregate or of a window function, as what `then` and `else` give.
-# * `INDIRECT`, for one column: what decides which value it gets. The conditions of `case`, `if` and `filter (where ...)`
-#   (and `x`
-#   in `case x when ...`); `partition by` and `order by` of a window.
-# * `INDIRECT`, for *all* columns of a SELECT: what decides which rows it has, and in which order. The columns in `on`, `using`,
-#   `where`, `group by`, `having`, `qualify` and `order by`.
+# * `DIRECT`: its values go into the column's values: as they are, through functions, arithmetic, casts and comparisons, as
+#   the argument of an aggregate or of a window function, as what `then` and `else` give.
+# * `INDIRECT`, for one column: what decides which value it gets. The conditions of `case`, `if` and `filter (where ...)` (and
+#   `x` in `case x when ...`); `partition by` and `order by` of a window.
+# * `INDIRECT`, for *all* columns of a SELECT: what decides which rows it has, and in which order. The columns in `on`,
+#   `using`, `where`, `group by`, `having`, `qualify` and `order by`.
 #
 # Across parts of a statement:
 #
 # * Edges end at tables, never at a CTE or a subquery: follow them through. DIRECT of DIRECT is DIRECT, anything else is
 #   INDIRECT.
 # * What decides about the rows of a CTE or subquery decides about the rows of each SELECT that has it in `from` or `join`.
-# * `union all`: the column in place k comes from place k of each branch; what decides about a branch's rows decides about
-#   all rows.
-# * A subquery in a clause such as `where x in (select ...)` or `exists (...)`: all that it reads or filters by is part of that
-#   clause. One in the select list, such as `x / (select sum(y) from ... where z)`: `y` goes into the value, `z` decides.
+# * `union all`: the column in place k comes from place k of each branch; what decides about a branch's rows decides about all
+#   rows.
+# * A subquery in a clause such as `where x in (select ...)` or `exists (...)`: all that it reads or filters by is part of
+#   that clause. One in the select list, such as `x / (select sum(y) from ... where z)`: `y` goes into the value, `z` decides.
 # * A column that `using` merges, written without a table's name, comes from each of the joined tables.
 # * The same pair may be DIRECT and INDIRECT: then it has two edges. `count(*)` reads no column.
 #
@@ -76,31 +73,27 @@ print(
 # | `channel` | `orders.channel` | `orders.order_id`, `payments.order_id`, `payments.status`, `orders.channel` |
 # | `card_amount` | `payments.amount` | `payments.method`, and the same four |
 #
-# Write `column_lineage(sql, schema)`. `sql`: one query in DuckDB's dialect. `schema`: as above, all tables that there are.
-# It returns
-# one row an edge (list of dicts or tuples, or a frame) with `output_column`, `input_table` (`core.payments`), `input_column`
-# and `kind`. Where the statement cannot be read (it does not parse, is empty, or reads a table or column that `schema`
-# lacks), it raises an exception of any type: an empty result would say that there is no lineage.
+# Write `column_lineage(sql, schema)`. `sql`: one query in DuckDB's dialect. `schema`: as above, tables with their columns;
+# there are no others. It returns one row an edge (list of dicts or tuples, or a frame) with `output_column`, `input_table`
+# (`core.payments`), `input_column` and `kind`. Where the statement cannot be read (it does not parse, is empty, or reads a
+# table or column that `schema` lacks), it raises an exception of any type: an empty result would say that there is no
+# lineage.
 #
 # sqlglot does the half of it: `qualified` below resolves names, stars, aliases used again, positions in `group by` and
-# `using`. The
-# **scope** that it returns stands for one SELECT or UNION. `scope.expression` is its syntax tree: the select list is in
-# `.expressions` (`.alias_or_name` of each is the column's name), clauses are in `.args` under the keys `joins`, `where`,
-# `group`,
-# `having`, `qualify`, `order`, and each kind of node (`exp.Column`, `exp.Case`, `exp.If`, `exp.Filter`, `exp.Window`) keeps
-# its parts in
-# `.args` too. `scope.sources[alias]` is what an alias (`column.table`) stands for: an `exp.Table`, or the scope of a CTE
-# or subquery; `scope.selected_sources` has those that stand in `from` and `join`. `scope.set_operation_scopes` are the branches
-# of a UNION, `scope.subquery_scopes` the subqueries in clauses. In `order by`, a column without a table is one of the select
-# list.
+# `using`. The **scope** that it returns stands for one SELECT or UNION. `scope.expression` is its syntax tree: the select
+# list is in `.expressions` (`.alias_or_name` of each is the column's name), clauses are in `.args` under the keys `joins`
+# (each with an `on`, also for `using`), `where`, `group`, `having`, `qualify`, `order`, and each kind of node (`exp.Column`,
+# `exp.Case`, `exp.If`, `exp.Filter`, `exp.Window`) keeps its parts in `.args` too. `scope.sources[alias]` is what an alias
+# (`column.table`) stands for: an `exp.Table`, or the scope of a CTE or subquery; `scope.selected_sources` has those that
+# stand in `from` and `join`. `scope.set_operation_scopes` are the branches of a UNION, `scope.subquery_scopes` the subqueries
+# in clauses. In `order by`, a column without a table is one of the select list.
 #
 # `ops.models` has the models to try on, and `ops.lineage_edges` what the catalogue says of them, which is right.
 #
-# **Judged** (4 points) on some fifty statements that your world does not have: F1 of DIRECT edges at least 0.98, over all
-# statements
-# and over those with `union all`, those with a window, and those with `case`, `if` or `filter`, taken by themselves (2);
-# F1 of INDIRECT edges at least 0.90 over all (1.5); an exception for each statement that cannot be read (0.5). F1 is
-# 2 x (edges in both) / (edges of yours + edges expected).
+# **Judged** (4 points) on some forty statements that your world does not have: F1 of DIRECT edges at least 0.98, over all
+# statements and over those with `union all`, those with a window, and those with `case`, `if` or `filter`, taken by
+# themselves (2); F1 of INDIRECT edges at least 0.90 over all (1.5); an exception for each statement that cannot be read
+# (0.5). F1 is 2 x (edges in both) / (edges of yours + edges expected).
 
 
 # %%
@@ -231,34 +224,29 @@ lab.check("a")
 # `OpenLineageClient`: hand each event to `client.emit(...)`. (In the build it writes to a file; here it keeps what it gets.)
 #
 # `deployment` is a dict: `deployment_id`; `table` (`mart.late_shipments`); `sql`; `columns`, the table's columns in order as
-# a list
-# of dicts with `name` and `type`; `started_at` and `deployed_at`, texts such as `2026-05-14T09:10:00Z`; `git_sha`; `url`,
-# where the statement stands in the repository, at that commit; `error`, a text or None. `edges`: a list of dicts as in task
-# a, or
-# None where the statement could not be read; then `error` says why, and `columns` is empty.
+# a list of dicts with `name` and `type`; `started_at` and `deployed_at`, texts such as `2026-05-14T09:10:00Z`; `git_sha`;
+# `url`, where the statement stands in the repository, at that commit; `error`, a text or None. `edges`: a list of dicts as in
+# task a, or None where the statement could not be read; then `error` says why, and `columns` is empty.
 #
-# A deployment is one **run** of the **job** whose name is the table, in the namespace `JOB_NAMESPACE`. Datasets are named like
-# tables, in the namespace `DATASET_NAMESPACE`. Two events, from `event_v2` and `facet_v2`, in this order:
+# A deployment is one **run** of the **job** whose name is the table, in the namespace `JOB_NAMESPACE`. Datasets are named
+# like tables, in the namespace `DATASET_NAMESPACE`. Two events, from `event_v2` and `facet_v2`, in this order:
 #
 # 1. `START` at `started_at`;
 # 2. at `deployed_at`, `COMPLETE`, or `FAIL` where the statement could not be read.
 #
-# * Both have the same `runId`, a UUID. The build repeats the step when the network fails: emitted again, a deployment has
-#   the same
-#   `runId` as before, and each `deployment_id` has another one.
+# * Both have the same `runId`, a UUID. The build repeats the step when the network fails: emitted again, a deployment has the
+#   same `runId` as before, and each `deployment_id` has another one.
 # * The job of both has the facets `sql` (the statement) and `sourceCodeLocation` (`type` is `git`, `url`, and the commit as
 #   `version`).
 # * `COMPLETE` has one input for each table in `edges`, and one output, the table, with the facets `schema` (all columns in
-#   order,
-#   with types) and `columnLineage` (all edges, with `DIRECT` or `INDIRECT` as the `type` of a transformation). What is INDIRECT
-#   for all columns may stand once in the facet's `dataset`, or with each field.
+#   order, with types) and `columnLineage` (all edges, with `DIRECT` or `INDIRECT` as the `type` of a transformation). What is
+#   INDIRECT for all columns may stand once in the facet's `dataset`, or with each field.
 # * `FAIL` has the run facet `errorMessage` with the text in it, and no event of that run has an output with lineage.
 # * `producer` is any URI: you may leave the client's own.
 #
-# **Judged** (3 points): events keep the specification (required fields, UUIDs, times with an offset, URIs, `_producer`
-# and `_schemaURL` in each facet), with the times, types and `runId`s above (1); inputs, columns and edges are
-# those of the deployment (1); the job's facets name statement and commit (0.5); a statement that could not be read ends as
-# FAIL, with the
+# **Judged** (3 points): events keep the specification (required fields, UUIDs, times with an offset, URIs, `_producer` and
+# `_schemaURL` in each facet), with the times, types and `runId`s above (1); inputs, columns and edges are those of the
+# deployment (1); the job's facets name statement and commit (0.5); a statement that could not be read ends as FAIL, with the
 # reason and without lineage (0.5).
 
 
@@ -353,20 +341,15 @@ lab.check("b")
 # %% [markdown]
 # ## Task c: the gate, and the auditor's question
 #
-# Events are dicts here, as they come out of a file. `read_outputs(event)` of the kit gives a dict: by output table, an
-# object with
-# `columns` (a dict by name, in order) and `edges` (a set of tuples `(output_column, input_table, input_column, kind)`, both
-# ways
-# of writing INDIRECT read). A list of events is in no order: the **last** event of a table is the one with the latest
-# `eventTime`,
-# which is a time with an offset (`Z`, `+02:00`). The **lineage** of a table in a list is that of its last `COMPLETE`; `START`
-# and `FAIL` change nothing of it.
+# Events are dicts here, as they come out of a file. `read_outputs(event)` of the kit gives a dict: by output table, an object
+# with `columns` (a dict by name, in order) and `edges` (a set of tuples `(output_column, input_table, input_column, kind)`,
+# both ways of writing INDIRECT read). A list of events is in no order: the **last** event of a table is the one with the
+# latest `eventTime`, which is a time with an offset (`Z`, `+02:00`). The **lineage** of a table in a list is that of its last
+# `COMPLETE`; `START` and `FAIL` change nothing of it.
 #
 # **The gate.** Write `gate(before, after, declared)`. `before`: all events so far of the tables that a build touches.
-# `after`: the
-# events that the build has emitted, in a copy of the warehouse. `declared`: what the change's author says, a list of dicts,
-# with
-# tables and columns as they were called before:
+# `after`: the events that the build has emitted, in a copy of the warehouse. `declared`: what the change's author says, a
+# list of dicts, with tables and columns as they were called before:
 #
 # | `action` | other keys | it explains |
 # | --- | --- | --- |
@@ -376,28 +359,25 @@ lab.check("b")
 # | `drop_table` | `table` | that the table is gone |
 # | `drop_input` | `table`, `column`, `input_table`, `input_column` | that the input has no edge to the column any more |
 #
-# `column` of `drop_input` may be None: to no column of the table.
-# All renames of a change happen at once (`a` to `b` and `b` to `a` is possible). Names that are not declared to change stay.
-# What is declared of one table explains nothing of another, renames as inputs apart. The gate returns a list of problems, empty
-# if the build may pass, each a dict with `table` and `column` (names of before):
+# `column` of `drop_input` may be None: to no column of the table. All renames of a change happen at once (`a` to `b` and `b`
+# to `a` is possible). Names that are not declared to change stay. What is declared of one table explains nothing of another,
+# renames as inputs apart. The gate returns a list of problems, empty if the build may pass, each a dict with `table` and
+# `column` (names of before):
 #
 # 1. A table of `before` that has no COMPLETE in `after` and is not declared dropped: `{"table": ..., "column": None}`.
 # 2. A table of the build whose COMPLETE has no edge at all, and a job of `after` that has FAIL and no COMPLETE: the same,
 #    whatever is declared, also if the table is new (then by its name in `after`).
-# 3. For other tables of `before`, each column that was in `columns` and is there no more, or has lost an edge (kind included),
-#    without an explanation. One problem a column. New columns and new edges are no problem.
+# 3. For other tables of `before`, each column that was in `columns` and is there no more, or has lost an edge (kind
+#    included), without an explanation. One problem a column. New columns and new edges are no problem.
 #
-# **The auditor's question.** Write `sources_as_of(events, table, column, at)`: which columns of source tables fed that
-# column at that
-# time? Take the lineage of each table as it stood then (COMPLETE events up to and including `at`, a text with an offset),
-# follow
-# DIRECT edges back, through other tables that had a lineage then, to tables that had none, and return rows `(table,
-# column)`. Empty if the table had no such column then.
+# **The auditor's question.** Write `sources_as_of(events, table, column, at)`: which columns of source tables fed that column
+# at that time? Take the lineage of each table as it stood then (COMPLETE events up to and including `at`, a text with an
+# offset), follow DIRECT edges back, through other tables that had a lineage then, to tables that had none, and return rows
+# `(table, column)`. Empty if the table had no such column then.
 #
-# **Judged** (3 points) on some twenty fresh builds and a fresh history: builds pass or stop as they should (1); a table that
-# was
-# not read, or has no lineage, always stops the build (0.5); the problems named are those that there are (0.5); the auditor's
-# question is answered right, before and after a rename and a rollback (1).
+# **Judged** (3 points) on some thirty fresh builds and a fresh history: builds pass or stop as they should (1); a table that
+# was not read, or has no lineage, always stops the build (0.5); the problems named are those that there are (0.5); the
+# auditor's question is answered right, before and after a rename and a rollback (1).
 
 
 # %% tags=["task-c"]
@@ -473,7 +453,8 @@ def sources_as_of(events, table, column, at):
 
 
 # %% [markdown]
-# The three steps together, on two real builds of a model: one gives a column another name and says so, the other says nothing.
+# The three steps together, on two real builds of a model: one gives a column another name and says so, the other says
+# nothing.
 
 
 # %% tags=["nbval-check-output"]
@@ -518,6 +499,5 @@ lab.twelve_weeks_later()
 # ## To take home
 #
 # Three functions that need nothing of Kestrel's. In a dbt project `sql` is the compiled statement in `target/`, and
-# `declared` is a
-# file beside the pull request that a reviewer reads. Keep the events as they come: a file that is only appended to is the
-# audit trail.
+# `declared` is a file beside the pull request that a reviewer reads. Keep the events as they come: a file that is only
+# appended to is the audit trail.

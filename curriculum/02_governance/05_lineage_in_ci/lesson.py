@@ -2,13 +2,12 @@
 # # Lesson 2.5: Lineage that survives automated deployments
 #
 # Internal audit asks the head of analytics: "On 15 April your margin report was wrong. Which columns fed it on that day, who
-# has
-# changed the models since, and did anybody notice what was lost?" Models at Kestrel are deployed by a pipeline, some twenty
-# times a month, and the catalogue is written anew each night.
+# has changed the models since, and did anybody notice what was lost?" Models at Kestrel are deployed by a pipeline, some
+# twenty times a month, and the catalogue is written anew each night.
 #
-# You will see what lineage by table and by text search get wrong, what it means that a column *decides* about a
-# number and does not go into it, how a deployment says in OpenLineage what now stands, and why a catalogue of today
-# cannot answer a question about April. You take away what a build has to keep and when it has to stop.
+# You will see what lineage by table and by text search get wrong, what it means that a column *decides* about a number and
+# does not go into it, how a deployment says in OpenLineage what now stands, and why a catalogue of today cannot answer a
+# question about April. You take away what a build has to keep and when it has to stop.
 
 # %%
 import difflib
@@ -35,8 +34,7 @@ con.sql("""
 # ## Ninety days of deployments
 #
 # `ops.models` holds 42 SQL models in three layers (staging, intermediate, mart) over the tables of `core`; `ops.deployments`
-# what
-# changed, with the statement before and after, and what the author declared. Two of them, as a reviewer saw them:
+# what changed, with the statement before and after, and what the author declared. Two of them, as a reviewer saw them:
 
 # %%
 deployments = con.sql("""
@@ -62,8 +60,7 @@ for row in [*inputs_lost.head(1).itertuples(), *by_size[by_size.kind == "rename"
 
 # %% [markdown]
 # The first takes a branch out of a UNION. No column goes, yet every one shows other numbers from that minute on. The second
-# is a
-# rename like many, and its author has declared nothing: whoever asks next month for the old name finds no such column.
+# is a rename like many, and its author has declared nothing: whoever asks next month for the old name finds no such column.
 #
 # ## Who reads it?
 #
@@ -105,7 +102,7 @@ con.sql("""
 # <details><summary>Answer</summary>
 #
 # 3. The staging model keeps cancelled orders apart or passes the column on, and models further up filter by it. A filter is
-# an edge to every column of the result, and what stands on that result inherits it. The cell below counts.
+#    an edge to every column of the result, and what stands on that result inherits it. The cell below counts.
 # </details>
 
 # %%
@@ -153,8 +150,7 @@ show(
 
 # %% [markdown]
 # Lineage by table warns everybody of everything, and is read by nobody. DIRECT edges alone would have said that `status`
-# concerns
-# no one.
+# concerns no one.
 #
 # ## What a parser gives you
 #
@@ -174,14 +170,14 @@ print(sorted(node.name for node in found.walk() if not node.downstream))
 
 # %% [markdown]
 # Two things are wrong for an audit. `carrier` and `shipped_at` look like `weight_g`, though no carrier's name is in the
-# number: they decide which rows it is taken from. And `delivered_at` is missing, though it decides about every row. A
-# parser hands you the tree; which edge is of which kind follows from *where* in the tree a column stands. In the
-# lab you go through it yourself.
+# number: they decide which rows it is taken from. And `delivered_at` is missing, though it decides about every row. A parser
+# hands you the tree; which edge is of which kind follows from *where* in the tree a column stands. In the lab you go through
+# it yourself.
 #
 # ## A deployment says what stands
 #
-# OpenLineage is the standard for telling: a **run** of a **job** emits events (START, then COMPLETE or FAIL) with its
-# input and output **datasets**, and **facets** carry the detail. Here a nightly extract tells what it wrote. In production the
+# OpenLineage is the standard for telling: a **run** of a **job** emits events (START, then COMPLETE or FAIL) with its input
+# and output **datasets**, and **facets** carry the detail. Here a nightly extract tells what it wrote. In production the
 # transport is HTTP or Kafka; a file that is only appended to will do for a build.
 
 # %%
@@ -214,8 +210,7 @@ print(json.dumps(events[1]["outputs"], indent=1)[:420])
 
 # %% [markdown]
 # The client has taken both events. The specification has not: checked against its rules (`workshop/openlineage.schema.json`
-# restates
-# those that we use), one of them is not valid.
+# restates those that we use), one of them is not valid.
 
 # %%
 from workshop.lineage_events import violations
@@ -225,14 +220,13 @@ for event in events:
 
 # %% [markdown]
 # A time without an offset is no moment: as of when it counts depends on who reads it. A validator in the build finds this on
-# the
-# first day, an auditor finds it in the third year. The facet for column lineage is called `columnLineage`: for each output
-# field a list of `inputFields`, each with `transformations` that say DIRECT or INDIRECT.
+# the first day, an auditor finds it in the third year. The facet for column lineage is called `columnLineage`: for each
+# output field a list of `inputFields`, each with `transformations` that say DIRECT or INDIRECT.
 #
 # ## Where a build must stop
 #
-# A gate compares lineage before and after. The simplest one compares the names of columns. On Kestrel's ninety days, what would
-# it have seen, and what of that had been declared?
+# A gate compares lineage before and after. The simplest one compares the names of columns. On Kestrel's ninety days, what
+# would it have seen, and what of that had been declared?
 
 # %%
 from sqlglot import parse_one
@@ -266,15 +260,14 @@ pd.Series(
 ).to_frame("count")
 
 # %% [markdown]
-# The last line is what this gate is blind to: a column that is still there and is fed by something else. Authors
-# declared these; how many did not, only a comparison of edges can tell. And it is blind in a worse way: where a statement
-# cannot be read, nothing is lost, because nothing was compared. **No lineage must mean no pass.**
+# The last line is what this gate is blind to: a column that is still there and is fed by something else. Authors declared
+# these; how many did not, only a comparison of edges can tell. And it is blind in a worse way: where a statement cannot be
+# read, nothing is lost, because nothing was compared. **No lineage must mean no pass.**
 #
 # ## As of which day?
 #
 # The catalogue is written anew each night, so it knows today's statements. Of the columns that models had at the end of a
-# week, how
-# many does it still know?
+# week, how many does it still know?
 
 # %%
 today = {
@@ -299,41 +292,37 @@ show(
 )
 
 # %% [markdown]
-# Each of them was in somebody's report. Events answer such a question because they are a history: what stood on a day is
-# the last COMPLETE up to that day, and a rollback is one more event, not an eraser. That needs three habits. A run's id
-# follows from the deployment, so that a step that is repeated tells nothing new. The time is the deployment's, not the
-# clock's at sending. And the event names the statement and the commit.
+# Each of them was in somebody's report. Events answer such a question because they are a history: what stood on a day is the
+# last COMPLETE up to that day, and a rollback is one more event, not an eraser. That needs three habits. A run's id follows
+# from the deployment, so that a step that is repeated tells nothing new. The time is the deployment's, not the clock's at
+# sending. And the event names the statement and the commit.
 #
-# **Limits.** Lineage from SQL ends where SQL ends: what a Python step or a spreadsheet does needs events of its own.
-# INDIRECT edges
-# say that something *can* move, not that it will. A gate that stops too often is switched off, so a rename takes
-# one declared line, and an addition none.
+# **Limits.** Lineage from SQL ends where SQL ends: what a Python step or a spreadsheet does needs events of its own. INDIRECT
+# edges say that something *can* move, not that it will. A gate that stops too often is switched off, so a rename takes one
+# declared line, and an addition none.
 #
 # <details><summary><b>In practice</b> (openlineage-python 1.54, dbt 1.11, Airflow 3, Marquez, Unity Catalog,
 # Snowflake)</summary>
 #
-# - **dbt**: `dbt-ol run` (package `openlineage-dbt`) emits events with column lineage from the compiled SQL; `manifest.json` in
-#   `target/` is where a gate in a pull request reads statements before and after.
+# - **dbt**: `dbt-ol run` (package `openlineage-dbt`) emits events with column lineage from the compiled SQL; `manifest.json`
+#   in `target/` is where a gate in a pull request reads statements before and after.
 # - **Airflow**: the provider `apache-airflow-providers-openlineage` emits for each task; SQL operators are parsed, Python
 #   operators need inlets and outlets or a hook that reports.
 # - **Spark**: the OpenLineage listener fills `columnLineage` with transformations, and writes what concerns all columns into
-#   the
-#   facet's `dataset` if told to.
+#   the facet's `dataset` if told to.
 # - **Marquez, DataHub, OpenMetadata** take the events; whether they keep them as a history is the question to ask.
-# - **Unity Catalog** has `system.access.column_lineage`, **Snowflake** `ACCESS_HISTORY` (Enterprise Edition): by query, as
-#   of the time
-#   it ran, kept for a year. Neither tells filters from values.
+# - **Unity Catalog** has `system.access.column_lineage`, **Snowflake** `ACCESS_HISTORY` (Enterprise Edition): by query, as of
+#   the time it ran, kept for a year. Neither tells filters from values.
 # </details>
 #
 # ## Back to the question
 #
 # What fed the report on 15 April is in the events up to that day, if the build wrote them; who changed it is in the same
-# file, with the
-# commit; and whether somebody noticed is what the gate is for.
+# file, with the commit; and whether somebody noticed is what the gate is for.
 #
 # **You take away** the three functions that you now write in the lab: lineage of a statement, events of a deployment, and a
 # gate.
 #
-# Read on: the OpenLineage specification, *Column Level Lineage Dataset Facet* (openlineage.io); Peter Buneman, Sanjeev Khanna,
-# Wang-Chiew Tan, *Why and Where: A Characterization of Data Provenance* (ICDT 2001); Jez Humble, David Farley,
+# Read on: the OpenLineage specification, *Column Level Lineage Dataset Facet* (openlineage.io); Peter Buneman, Sanjeev
+# Khanna, Wang-Chiew Tan, *Why and Where: A Characterization of Data Provenance* (ICDT 2001); Jez Humble, David Farley,
 # *Continuous Delivery* (Addison-Wesley, 2010), chapter 5 on the deployment pipeline.
