@@ -1,7 +1,7 @@
 # %% [markdown]
 # # Lesson 2.5: Lineage that survives automated deployments
 #
-# Internal audit asks the head of analytics: "On 15 April your margin report was wrong. Which columns fed it on that day, who
+# Internal audit asks the head of analytics: "On 15 April your revenue report was wrong. Which columns fed it on that day, who
 # has changed the models since, and did anybody notice what was lost?" Models at Kestrel are deployed by a pipeline, some
 # twenty times a month, and the catalogue is written anew each night.
 #
@@ -85,8 +85,8 @@ con.sql("""
 """).df()
 
 # %% [markdown]
-# The word stands in many models: as the status of a payment, as a column that another model has passed on, in a comment. And
-# where a model says `select *`, it reads the column and the word is not there.
+# The word stands in many models: as the status of a payment, or as a column that another model has passed on. And where a
+# model says `select *`, it reads the column and the word is not there.
 #
 # So ask the lineage. `ops.lineage_edges` has an edge for each pair of columns: **DIRECT** where values flow into values,
 # **INDIRECT** where a column decides which rows there are (filters, join keys, groups) or which value is taken (conditions,
@@ -312,7 +312,7 @@ show(
 #   the facet's `dataset` if told to.
 # - **Marquez, DataHub, OpenMetadata** take the events; whether they keep them as a history is the question to ask.
 # - **Unity Catalog** has `system.access.column_lineage`, **Snowflake** `ACCESS_HISTORY` (Enterprise Edition): by query, as of
-#   the time it ran, kept for a year. Neither tells filters from values.
+#   the time it ran, kept for a year. Filters are not marked as such.
 # </details>
 #
 # ## Back to the question
