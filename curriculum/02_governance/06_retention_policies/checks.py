@@ -1,6 +1,6 @@
 """What lab 2.6 judges: five years of runs under the learner's policy, and a retention job on fresh rows, killed and rerun.
 
-Task a: what the law asks for is worked out here from rules and tags, and replayed by the judge on three worlds, with holds that
+Task a: what the law asks for is worked out here from rules and tags, and replayed by the judge on two worlds, with holds that
 nobody knew of. The cheapest lawful policy is a shortest path through ages and tiers, found from what the learner is given.
 Task b: the plan that is right is kept in plain Python, dates included; no SQL, nothing of the reference.
 """
@@ -102,7 +102,7 @@ MISCONCEPTIONS = {
 
 RUNS = 60
 FIRST_RUN = 2026 * 12 + 6  # 1 July 2026
-WORLDS = 3
+WORLDS = 2
 COST_SHARE = 0.05
 EARLY = ("minimum", "asked for", "need", "personal need")
 Step = dict[str, Any]
@@ -119,7 +119,7 @@ class Demand:
     def plain(self) -> dict[str, Any]:
         """As the judge's replay takes it."""
         return {
-            "minima": [list(m[:2]) + [list(m[2])] for m in self.minima],
+            "minima": [[*m[:2], list(m[2])] for m in self.minima],
             "maximum": self.maximum,
             "classes": list(self.classes),
         }
@@ -285,7 +285,7 @@ def _path(
     )
 
 
-# -- three worlds, five years ----------------------------------------------------------------------------------------------------
+# -- two worlds, five years ----------------------------------------------------------------------------------------------------
 
 
 def _worlds(lab: Lab) -> list[World]:
@@ -504,7 +504,7 @@ def _first_fault(ran: Sequence[Ran], which: str, kinds: Sequence[str]) -> tuple[
 
 @check("a", "nothing goes before the law and its owner are done with it", points=1.5)
 def nothing_goes_too_early(lab: Lab) -> str:
-    """Sixty runs in three worlds, holds aside: deletions and anonymisations against minima, and the owner's needs."""
+    """Sixty runs in two worlds, holds aside: deletions and anonymisations against minima, and the owner's needs."""
     ran = _runs(lab)
     _does_both(ran)
     found = _first_fault(ran, "free", EARLY)
@@ -514,7 +514,7 @@ def nothing_goes_too_early(lab: Lab) -> str:
         demand, table = r.estate.demands[i], r.estate.tables[i]
         where = f"{r.estate.name(i)}: the partition of {_month(fault['month'])}"
         when = f"at the run of 1 {_month(fault['run'])}"
-        several = f" The same holds for {count} tables of the three worlds." if count > 1 else ""
+        several = f" The same holds for {count} tables of the two worlds." if count > 1 else ""
         if fault["what"] == "minimum":
             months, counts_from, _, rule = max(demand.minima, key=lambda m: m[0])
             age = fault["run"] - fault["month"] - 1
@@ -546,7 +546,7 @@ def nothing_goes_too_early(lab: Lab) -> str:
             misconception=misconception,
         )
     gone = sum(sum(r.free["deleted_gb"]) for r in ran)
-    return f"{gone:,.0f} GB deleted in five years of three worlds, none of them too early."
+    return f"{gone:,.0f} GB deleted in five years of two worlds, none of them too early."
 
 
 @check("a", "what is held is not destroyed", points=1)
@@ -576,11 +576,11 @@ def holds_are_kept(lab: Lab) -> str:
     waited = sum(sum(r.held["waited"]) for r in ran)
     expect(
         waited > 0,
-        "In five years of three worlds no step of yours that destroys something came due under a hold: nothing shows that it "
+        "In five years of two worlds no step of yours that destroys something came due under a hold: nothing shows that it "
         "would wait.",
     )
     holds = sum(len(r.estate.holds) for r in ran)
-    return f"{holds} holds in five years of three worlds: {waited} steps waited for them, nothing held was destroyed."
+    return f"{holds} holds in five years of two worlds: {waited} steps waited for them, nothing held was destroyed."
 
 
 @check("a", "nothing personal is kept past its maximum", points=1.5)
@@ -609,12 +609,12 @@ def nothing_stays_too_long(lab: Lab) -> str:
         total = len({(id(x), f["table"]) for x, f in found})
         raise CheckFailed(
             f"{r.estate.name(i)}: the partition of {_month(fault['month'])} still has {kind} after the run of 1 "
-            f"{_month(fault['run'])}, at age {age}: {why}. {total} tables of the three worlds keep personal data too long.",
+            f"{_month(fault['run'])}, at age {age}: {why}. {total} tables of the two worlds keep personal data too long.",
             evidence=_life(r.estate, r.policy, i),
             ask="From which event is the maximum counted, and for which tables?",
             misconception=misconception,
         )
-    return "In no run of five years in three worlds was personal data kept past its maximum, holds aside."
+    return "In no run of five years in two worlds was personal data kept past its maximum, holds aside."
 
 
 def _telling(found: list[tuple[Ran, dict[str, Any]]]) -> tuple[Ran, dict[str, Any], str | None]:
@@ -690,14 +690,14 @@ def storage_is_cheap(lab: Lab) -> str:
 
     expect(
         share <= COST_SHARE,
-        f"Five years of three worlds cost {mine:,.0f} USD under your policy, {least:,.0f} under the cheapest lawful one and "
+        f"Five years of two worlds cost {mine:,.0f} USD under your policy, {least:,.0f} under the cheapest lawful one and "
         f"{hot:,.0f} with everything in hot: yours is {share:.0%} of the way, {COST_SHARE:.0%} is allowed.",
         evidence=bill,
         ask="In which column is the difference: storage, reads, rewrites, or stays that were too short?",
         misconception="tiers",
     )
     return (
-        f"Five years of three worlds: {mine:,.0f} USD under your policy, {least:,.0f} under the cheapest lawful one, {hot:,.0f} "
+        f"Five years of two worlds: {mine:,.0f} USD under your policy, {least:,.0f} under the cheapest lawful one, {hot:,.0f} "
         f"with everything in hot: {share:.1%} of the way, {COST_SHARE:.0%} is allowed."
     )
 
@@ -713,7 +713,8 @@ COLUMNS = {
 }
 KEY = {name: columns[0] for name, columns in COLUMNS.items()}
 DATA = tuple(name for name in RECORD_TABLES if name not in ("retention_schedule", "table_copies", "legal_holds"))[:-1]
-MOST_KILLS = 12
+MOST_KILLS = 6
+KILLED_TABLES = ("customer_invoices", "support_cases", "customer_months")
 READ = {name: f"select * from {name} order by all limit 20000" for name in (*DATA, "deletion_certificates")}
 
 
@@ -823,17 +824,19 @@ def certificate(rule: Row, name: str, keys: Sequence[int], as_of: date) -> Row:
 class _Maker:
     """Makes records: some rows of the world, and for each rule rows on the days and in the states that go wrong."""
 
-    def __init__(self, lab: Lab, name: str, jurisdictions: Sequence[str], base: int) -> None:
+    def __init__(self, lab: Lab, name: str, jurisdictions: Sequence[str], base: int, tables: Sequence[str]) -> None:
         self.rng = lab.rng(f"records/{name}")
         world = lab.kept("records of the world", lambda: {t: lab.world.sql(f"from ({sql}) order by all").dicts()
                                                           for t, sql in RECORD_SQL.items()})  # fmt: skip
-        schedule = [r for r in world["retention_schedule"] if r["jurisdiction"] in jurisdictions]
+        schedule = [
+            r for r in world["retention_schedule"] if r["jurisdiction"] in jurisdictions and r["table_name"] in tables
+        ]
         rows: dict[str, list[Row]] = {t: [] for t in RECORD_TABLES}
         rows["retention_schedule"], rows["table_copies"] = schedule, world["table_copies"]
         rows["legal_holds"] = list(world["legal_holds"])
         links = {c["table_name"]: c for c in world["table_copies"]}
         for table in DATA:
-            if table in links:
+            if table in links or table not in tables:
                 continue
             mine = [r for r in world[table] if r["jurisdiction"] in jurisdictions]
             rows[table] = [mine[i] for i in sorted(self.rng.permutation(len(mine))[:base].tolist())]
@@ -942,9 +945,7 @@ class _Maker:
         if is_monthly:
             long_due = long_due.replace(day=1) - timedelta(days=1)
         data_class = rule["data_class"]
-        other = next(
-            r["data_class"] for r in sorted(self.schedule, key=lambda r: r["rule_id"]) if r["data_class"] != data_class
-        )
+        other = "application" if data_class != "application" else "web_event"
         yesterday, month_ago = as_of - timedelta(days=1), as_of - timedelta(days=30)
         for why, kind, placed, lifted in (
             ("held", data_class, month_ago, None),
@@ -970,11 +971,13 @@ class _Maker:
             self.add(rule, long_due, "anonymised in part", empty=columns[1:], copy_empty=True)
 
 
-def records_for(lab: Lab, name: str, days: Sequence[date], jurisdictions: Sequence[str], base: int) -> Records:
-    """Rows for runs on these days."""
+def records_for(
+    lab: Lab, name: str, days: Sequence[date], jurisdictions: Sequence[str], base: int, tables: Sequence[str] = DATA
+) -> Records:
+    """Rows for runs on these days, and rules of these tables."""
 
     def make() -> Records:
-        maker = _Maker(lab, name, jurisdictions, base)
+        maker = _Maker(lab, name, jurisdictions, base, tables)
         for day in days:
             for rule in maker.schedule:
                 maker.edges(rule, day)
@@ -1130,7 +1133,7 @@ def plan_is_exact(lab: Lab) -> str:
     days = [leap_day(lab), date(2026, 9, 30), date(2027, 12, 31)]
     total = 0
     for number, as_of in enumerate(days):
-        records = records_for(lab, f"plan/{number}", [as_of], ("APAC", "EU", "US"), 25)
+        records = records_for(lab, f"plan/{number}", [as_of], ("APAC", "EU", "US"), 12)
         db = _database(lab, records)
         db.arm()
         got = lab.call("plan", db, as_of)
@@ -1196,27 +1199,59 @@ def _compare(records: Records, after: Records, got: dict[str, list[tuple]], what
         )
 
 
+FIRST_DAY, LATER_DAY = date(2026, 9, 30), date(2026, 10, 31)
+
+
+def _runs_of_the_job(lab: Lab) -> tuple[Records, list[Records], list[dict[str, list[tuple]]]]:
+    """A run, the same run again, and one a month later: the records, what should be there after each, and what is."""
+
+    def truth() -> tuple[Records, list[Records]]:
+        records = records_for(lab, "later", [FIRST_DAY, LATER_DAY], ("EU", "US"), 10)
+        once = records.apply(FIRST_DAY)
+        return records, [once, once, once.apply(LATER_DAY)]
+
+    records, want = lab.kept("runs of the job", truth)
+
+    def run() -> list[dict[str, list[tuple]]]:
+        db, states = _database(lab, records), []
+        for as_of in (FIRST_DAY, FIRST_DAY, LATER_DAY):
+            db.arm()
+            _call(lab, db, as_of)
+            db.crash()  # what was not committed is lost
+            states.append(_read(db))
+        db.close()
+        return states
+
+    return records, want, lab.once("states", run)
+
+
 @check("b", "what goes is gone everywhere, and certified", points=1)
 def work_is_done_and_certified(lab: Lab) -> str:
     """One run; tables and certificates against those of the plan in plain Python."""
-    as_of = leap_day(lab)
-    records = records_for(lab, "plan/0", [as_of], ("APAC", "EU", "US"), 25)
-    db = _database(lab, records)
-    db.arm()
-    _call(lab, db, as_of)
-    db.crash()  # what was not committed is lost
-    after = lab.kept("applied", lambda: records.apply(as_of))
-    _compare(records, after, _read(db), f"After `apply` on {as_of}")
-    db.close()
-    n = len(after.rows["deletion_certificates"])
-    return f"{n} certificates for {sum(c['row_count'] for c in after.rows['deletion_certificates'])} rows."
+    records, want, states = _runs_of_the_job(lab)
+    _compare(records, want[0], states[0], f"After `apply` on {FIRST_DAY}")
+    rows = want[0].rows["deletion_certificates"]
+    return f"{len(rows)} certificates for {sum(c['row_count'] for c in rows)} rows."
+
+
+def _kills(lab: Lab, log: Sequence[Mapping[str, Any]]) -> list[int]:
+    """Before which statements to kill: each pair of kinds that follow one another is tried before any is tried twice."""
+    kinds = [s["kind"] for s in log] + ["END"]
+    groups: dict[tuple[str, str], list[int]] = {}
+    order = lab.rng("kills").permutation(len(kinds)).tolist()
+    for k in (k for k in order if k):
+        pair = (log[k - 1]["sql"][:6].lower() if kinds[k - 1] == "TRANSACTION" else kinds[k - 1], kinds[k])
+        if kinds[k - 1] != "SELECT" or kinds[k] not in ("SELECT", "END"):
+            groups.setdefault(pair, []).append(k)
+    rounds = [ks[i : i + 1] for i in range(MOST_KILLS) for _, ks in sorted(groups.items())]
+    return sorted([k for ks in rounds for k in ks][:MOST_KILLS])
 
 
 @check("b", "a kill at any statement leaves no half-done work, and a rerun ends as one run", points=1)
 def kills_leave_no_trace(lab: Lab) -> str:
-    """Kills before and after each statement that writes or ends a transaction, a dozen of them."""
-    as_of = date(2026, 9, 30)
-    records = records_for(lab, "kills", [as_of], ("EU",), 6)
+    """Half a dozen kills, between statements that write or that begin or end a transaction."""
+    as_of = FIRST_DAY
+    records = records_for(lab, "kills", [as_of], ("EU",), 4, KILLED_TABLES)
     after = lab.kept("after kills", lambda: records.apply(as_of))
     db = _database(lab, records)
     db.arm()
@@ -1225,10 +1260,7 @@ def kills_leave_no_trace(lab: Lab) -> str:
     db.crash()
     _compare(records, after, _read(db), f"After `apply` on {as_of}")
     db.close()
-    telling = [i for i, s in enumerate(log) if s["kind"] not in ("SELECT", "EXPLAIN")]
-    kills = sorted({i + k for i in telling for k in (0, 1)})
-    step = max(1.0, len(kills) / MOST_KILLS)
-    kills = [kills[int(i * step)] for i in range(min(len(kills), MOST_KILLS))]
+    kills = _kills(lab, log)
     rules = {r["rule_id"]: r for r in records.rows["retention_schedule"]}
     want = {(c["rule_id"], c["table_name"]): _plain(c.values()) for c in after.rows["deletion_certificates"]}
     for k in kills:
@@ -1295,22 +1327,17 @@ def _expect_whole(
 @check("b", "a second run changes nothing, and a later one adds what has become due", points=1)
 def later_runs_add(lab: Lab) -> str:
     """A run, the same run again, and one a month later: holds have been lifted and placed in between."""
-    first, later = date(2026, 9, 30), date(2026, 10, 31)
-    records = records_for(lab, "later", [first, later], ("EU", "US"), 10)
-    db = _database(lab, records)
-    once, twice = lab.kept("later runs", lambda: (a := records.apply(first), a.apply(later)))
-    for as_of, after, what in (
-        (first, once, f"After `apply` on {first}"),
-        (first, once, f"After a second `apply` on {first}"),
-        (later, twice, f"After `apply` on {first} twice and on {later}"),
+    records, want, states = _runs_of_the_job(lab)
+    for number, what in enumerate(
+        (
+            f"After `apply` on {FIRST_DAY}",
+            f"After a second `apply` on {FIRST_DAY}",
+            f"After `apply` on {FIRST_DAY} twice and on {LATER_DAY}",
+        )
     ):
-        db.arm()
-        _call(lab, db, as_of)
-        db.crash()
-        _compare(records, after, _read(db), what)
-    db.close()
-    added = len(twice.rows["deletion_certificates"]) - len(once.rows["deletion_certificates"])
-    return f"The second run on {first} changed nothing; on {later} {added} certificates came to the first."
+        _compare(records, want[number], states[number], what)
+    added = len(want[2].rows["deletion_certificates"]) - len(want[0].rows["deletion_certificates"])
+    return f"The second run on {FIRST_DAY} changed nothing; on {LATER_DAY} {added} certificates came to the first."
 
 
 # -- twelve weeks later ----------------------------------------------------------------------------------------------------------

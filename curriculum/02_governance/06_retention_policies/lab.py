@@ -80,7 +80,7 @@ for rows in (tables, rules, tiers):
 # Anonymised kinds take their part of `personal_pct` (percent of the bytes, the same for each kind) away.
 # `life_cost_usd(table, tiers, steps)` tells what one GB costs until it is deleted.
 #
-# **Judged** (5.5 points), over five years (60 runs) in three worlds. Partitions that exist today lie where your policy would have
+# **Judged** (5.5 points), over five years (60 runs) in two worlds. Partitions that exist today lie where your policy would have
 # brought them.
 #
 # 1. nothing is deleted or anonymised before the minimum ends or its owner's need does (1.5);
