@@ -623,11 +623,13 @@ def _telling(found: list[tuple[Ran, dict[str, Any]]]) -> tuple[Ran, dict[str, An
     def reason(r: Ran, f: dict[str, Any]) -> str | None:
         i, kind = f["table"], f["detail"]
         table, demand = r.estate.tables[i], r.estate.demands[i]
-        if all(x["detail"] == "customer_key" for _, x in found):
+        if all(x["detail"] == "customer_key" for _, x in found) and not all(
+            o.estate.tables[x["table"]]["derived_from"] for o, x in found
+        ):
             return "pseudonym"
-        steps = estate_steps = r.estate.steps(r.policy, i)
+        steps = r.estate.steps(r.policy, i)
         goes = [s["after_months"] for s in steps if s["step"] == "anonymise" and kind in s["kinds"]]
-        goes += [s["after_months"] for s in estate_steps if s["step"] == "delete" and s["counted_from"] == "month"]
+        goes += [s["after_months"] for s in steps if s["step"] == "delete" and s["counted_from"] == "month"]
         if goes and min(goes) <= demand.maximum:
             return "load_date"
         if table["derived_from"]:
@@ -713,8 +715,8 @@ COLUMNS = {
 }
 KEY = {name: columns[0] for name, columns in COLUMNS.items()}
 DATA = tuple(name for name in RECORD_TABLES if name not in ("retention_schedule", "table_copies", "legal_holds"))[:-1]
-MOST_KILLS = 6
-KILLED_TABLES = ("customer_invoices", "support_cases", "customer_months")
+MOST_KILLS = 4
+KILLED_TABLES = ("customer_invoices", "customer_months")
 READ = {name: f"select * from {name} order by all limit 20000" for name in (*DATA, "deletion_certificates")}
 
 
@@ -1129,11 +1131,11 @@ def _compare_plan(records: Records, got: Any, as_of: date) -> int:
 
 @check("b", "the plan holds what is due, and nothing else", points=1.5)
 def plan_is_exact(lab: Lab) -> str:
-    """Three days: a 28 February, the end of a short month, a 31 December; rows of the world and rows on the days around."""
-    days = [leap_day(lab), date(2026, 9, 30), date(2027, 12, 31)]
+    """Two days, a 28 February and a 31 December; rows of the world and rows on the days around."""
+    days = {leap_day(lab): ("APAC", "EU", "US"), date(2027, 12, 31): ("EU", "US")}
     total = 0
-    for number, as_of in enumerate(days):
-        records = records_for(lab, f"plan/{number}", [as_of], ("APAC", "EU", "US"), 12)
+    for as_of, jurisdictions in days.items():
+        records = records_for(lab, f"plan/{as_of}", [as_of], jurisdictions, 10)
         db = _database(lab, records)
         db.arm()
         got = lab.call("plan", db, as_of)
@@ -1206,7 +1208,7 @@ def _runs_of_the_job(lab: Lab) -> tuple[Records, list[Records], list[dict[str, l
     """A run, the same run again, and one a month later: the records, what should be there after each, and what is."""
 
     def truth() -> tuple[Records, list[Records]]:
-        records = records_for(lab, "later", [FIRST_DAY, LATER_DAY], ("EU", "US"), 10)
+        records = records_for(lab, "later", [FIRST_DAY, LATER_DAY], ("EU",), 10)
         once = records.apply(FIRST_DAY)
         return records, [once, once, once.apply(LATER_DAY)]
 
@@ -1235,21 +1237,22 @@ def work_is_done_and_certified(lab: Lab) -> str:
 
 
 def _kills(lab: Lab, log: Sequence[Mapping[str, Any]]) -> list[int]:
-    """Before which statements to kill: each pair of kinds that follow one another is tried before any is tried twice."""
-    kinds = [s["kind"] for s in log] + ["END"]
-    groups: dict[tuple[str, str], list[int]] = {}
-    order = lab.rng("kills").permutation(len(kinds)).tolist()
-    for k in (k for k in order if k):
-        pair = (log[k - 1]["sql"][:6].lower() if kinds[k - 1] == "TRANSACTION" else kinds[k - 1], kinds[k])
-        if kinds[k - 1] != "SELECT" or kinds[k] not in ("SELECT", "END"):
-            groups.setdefault(pair, []).append(k)
-    rounds = [ks[i : i + 1] for i in range(MOST_KILLS) for _, ks in sorted(groups.items())]
+    """Before which statements to kill: first between a write or a commit and what follows it, each pair of kinds once before any
+    is tried twice."""
+    kinds = [s["kind"] if s["kind"] != "TRANSACTION" else s["sql"].split()[0].lower() for s in log] + ["END"]
+    groups: dict[tuple[bool, str, str], list[int]] = {}
+    for k in lab.rng("kills").permutation(len(kinds)).tolist():
+        if k:
+            before, after = kinds[k - 1 : k + 1]
+            is_dull = before in ("SELECT", "begin") or after in ("SELECT", "END")
+            groups.setdefault((is_dull, before, after), []).append(k)
+    rounds = [ks[i : i + 1] for i in range(MOST_KILLS) for _, ks in sorted(groups.items(), key=lambda g: g[0][0])]
     return sorted([k for ks in rounds for k in ks][:MOST_KILLS])
 
 
 @check("b", "a kill at any statement leaves no half-done work, and a rerun ends as one run", points=1)
 def kills_leave_no_trace(lab: Lab) -> str:
-    """Half a dozen kills, between statements that write or that begin or end a transaction."""
+    """Four kills, between statements that write or that begin or end a transaction."""
     as_of = FIRST_DAY
     records = records_for(lab, "kills", [as_of], ("EU",), 4, KILLED_TABLES)
     after = lab.kept("after kills", lambda: records.apply(as_of))

@@ -18,7 +18,7 @@ from itertools import pairwise
 import pandas as pd
 
 from workshop import TODO, open_lab
-from workshop.sim.retention import copy_records, read_estate
+from workshop.sim.retention import copy_records, life_cost_usd, read_estate  # noqa: F401
 
 lab = open_lab("2.6", world=WORLD, scale=SCALE)
 
