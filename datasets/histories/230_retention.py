@@ -84,7 +84,7 @@ class Kept:
 
 
 KEPT = (
-    Kept("customer_invoices", 200, ("person_name", "postal_address", "email", "phone"), (18, 36), (9, 15), (1, 3), "order_record"),
+    Kept("customer_invoices", 200, (*NAME_AND_ADDRESS, "email", "phone"), (18, 36), (9, 15), (1, 3), "order_record"),
     Kept("card_payments", 150, ("person_name", "bank_account", "ip_address"), (12, 24), (4, 9), (1, 2), "payment_record"),
     Kept("support_cases", 200, ("person_name", "email", "free_text"), (24, 36), (6, 10), (2, 4), "support_case"),
     Kept("web_visits", 600, ("ip_address", "customer_key"), (5, 30), (2, 5), (1, 2), "web_event"),
@@ -133,7 +133,7 @@ def build(con: duckdb.DuckDBPyConnection, seed: bytes, scale: float) -> None:
     frames: dict[str, pd.DataFrame] = {}
     laws = _rules(streams(secret, "rules"), frames)
     _tiers(streams(secret, "tiers"), frames)
-    _estate(streams(secret, "estate"), frames)
+    _estate(streams(secret, "estate"), laws, frames)
     people = con.execute(PEOPLE).fetchall()
     _holds(streams(secret, "holds"), people, frames)
     _schedule(laws, frames)
@@ -199,7 +199,14 @@ def _tiers(rng: np.random.Generator, frames: dict[str, pd.DataFrame]) -> None:
     )  # fmt: skip
 
 
-def _estate(rng: np.random.Generator, frames: dict[str, pd.DataFrame]) -> None:
+def _classes(kept: Kept) -> set[str]:
+    """The classes of data in a table: its own, or those of all that it is made from."""
+    if kept.data_class:
+        return {kept.data_class}
+    return set().union(*(_classes(k) for k in KEPT if k.name in kept.sources))
+
+
+def _estate(rng: np.random.Generator, laws: dict[tuple[str, str], Chosen], frames: dict[str, pd.DataFrame]) -> None:
     classes: list[tuple] = []
     reads: list[tuple] = []
     partitions: list[tuple] = []
@@ -217,6 +224,12 @@ def _estate(rng: np.random.Generator, frames: dict[str, pd.DataFrame]) -> None:
             tags += [f"retention.class:{kept.data_class}"] if kept.data_class else []
             tags += [str(t) for t in rng.permutation(DECOY_TAGS)[: int(rng.integers(0, 3))]]
             needed, personal_needed = (int(rng.integers(a, b + 1)) for a, b in (kept.needed, kept.personal_needed))
+            maxima = [laws[c, jurisdiction].maximum for c in _classes(kept)]
+            limit = min((m - span for m in maxima if m is not None), default=None)
+            if limit is not None:
+                # Owners use personal columns for about as long as they may; some would like to for longer.
+                spare = int(rng.integers(0, 4)) if rng.random() < 0.8 else -int(rng.integers(1, 7))
+                personal_needed = max(1, limit - spare)
             classes.append(
                 (kept.name, jurisdiction, [tags[i] for i in rng.permutation(len(tags)).tolist()], list(kept.sources),
                  needed, min(personal_needed, needed) if kept.personal else 0, span,

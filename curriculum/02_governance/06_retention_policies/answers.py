@@ -28,7 +28,11 @@ def retention(tables, rules, tiers):
         if least == least:
             by_age = {}
             for kind in kinds:
-                asked = [m for m, a in zip(minima.minimum_months, minima.asks_for) if kind in a] if len(minima) else []
+                asked = (
+                    [m for m, a in zip(minima.minimum_months, minima.asks_for, strict=True) if kind in a]
+                    if len(minima)
+                    else []
+                )
                 by_age.setdefault(int(max([least - table["span_months"], 0, *asked])), []).append(kind)
             for age, gone in by_age.items():
                 if age < end:
@@ -40,7 +44,7 @@ def retention(tables, rules, tiers):
         best = None
         for chosen in combinations_with_replacement(tiers, len(starts)):
             moves, now = [], "hot"
-            for age, tier in zip(starts, chosen):
+            for age, tier in zip(starts, chosen, strict=True):
                 if tier["tier"] != now:
                     now = tier["tier"]
                     moves.append(
@@ -181,7 +185,7 @@ def plan(con, as_of):
     def rows_of(sql):
         result = con.execute(sql)
         names = [d[0] for d in result.description]
-        return [dict(zip(names, r)) for r in result.fetchall()]
+        return [dict(zip(names, r, strict=True)) for r in result.fetchall()]
 
     def later(day, n):
         m = day.month - 1 + n
@@ -292,11 +296,14 @@ def apply(con, as_of):
     rows = plan(con, as_of)
     con.execute("create or replace temp table todo (rule_id varchar, table_name varchar, row_key bigint)")
     if rows:
-        con.execute("insert into todo select unnest(?), unnest(?), unnest(?)", [list(c) for c in zip(*rows)])
+        con.execute(
+            "insert into todo select unnest(?), unnest(?), unnest(?)", [list(c) for c in zip(*rows, strict=True)]
+        )
     con.execute(
         """
         insert into deletion_certificates
-        select t.rule_id, t.table_name, r.action, ?::date, count(*), sha256(string_agg(t.row_key::varchar, ',' order by t.row_key))
+        select t.rule_id, t.table_name, r.action, ?::date, count(*),
+          sha256(string_agg(t.row_key::varchar, ',' order by t.row_key))
         from todo t join retention_schedule r using (rule_id) group by all
         """,
         [as_of],

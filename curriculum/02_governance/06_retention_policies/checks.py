@@ -127,8 +127,8 @@ class Demand:
 
 @dataclass(frozen=True)
 class Estate:
-    """A world's tables, rules and tiers, and what follows from them: demands, partitions of five years, holds; the cheapest lawful
-    policy, and what it and the one without tiers cost."""
+    """A world's tables, rules and tiers, and what follows from them: demands, partitions of five years, holds; the cheapest
+    lawful policy, and what it and the one without tiers cost."""
 
     tables: list[dict[str, Any]]
     rules: list[dict[str, Any]]
@@ -715,7 +715,7 @@ COLUMNS = {
 }
 KEY = {name: columns[0] for name, columns in COLUMNS.items()}
 DATA = tuple(name for name in RECORD_TABLES if name not in ("retention_schedule", "table_copies", "legal_holds"))[:-1]
-MOST_KILLS = 4
+MOST_KILLS = 5
 KILLED_TABLES = ("customer_invoices", "customer_months")
 READ = {name: f"select * from {name} order by all limit 20000" for name in (*DATA, "deletion_certificates")}
 
@@ -1237,22 +1237,25 @@ def work_is_done_and_certified(lab: Lab) -> str:
 
 
 def _kills(lab: Lab, log: Sequence[Mapping[str, Any]]) -> list[int]:
-    """Before which statements to kill: first between a write or a commit and what follows it, each pair of kinds once before any
-    is tried twice."""
+    """Before which statements to kill: between a write or a commit and what follows it, first where rows are deleted; each pair
+    of kinds once before any is tried twice."""
     kinds = [s["kind"] if s["kind"] != "TRANSACTION" else s["sql"].split()[0].lower() for s in log] + ["END"]
-    groups: dict[tuple[bool, str, str], list[int]] = {}
-    for k in lab.rng("kills").permutation(len(kinds)).tolist():
-        if k:
-            before, after = kinds[k - 1 : k + 1]
-            is_dull = before in ("SELECT", "begin") or after in ("SELECT", "END")
-            groups.setdefault((is_dull, before, after), []).append(k)
+    work = ""
+    groups: dict[tuple[int, str, str], list[int]] = {}
+    for k in range(1, len(kinds)):
+        before, after = kinds[k - 1 : k + 1]
+        work = before if before in ("DELETE", "UPDATE") else work
+        is_dull = before in ("SELECT", "begin") or after in ("SELECT", "END")
+        groups.setdefault((2 if is_dull else int(work != "DELETE"), before, after), []).append(k)
+    for ks in groups.values():
+        lab.rng("kills").shuffle(ks)
     rounds = [ks[i : i + 1] for i in range(MOST_KILLS) for _, ks in sorted(groups.items(), key=lambda g: g[0][0])]
     return sorted([k for ks in rounds for k in ks][:MOST_KILLS])
 
 
 @check("b", "a kill at any statement leaves no half-done work, and a rerun ends as one run", points=1)
 def kills_leave_no_trace(lab: Lab) -> str:
-    """Four kills, between statements that write or that begin or end a transaction."""
+    """Five kills, between statements that write or that begin or end a transaction."""
     as_of = FIRST_DAY
     records = records_for(lab, "kills", [as_of], ("EU",), 4, KILLED_TABLES)
     after = lab.kept("after kills", lambda: records.apply(as_of))

@@ -4,8 +4,8 @@
 # You write the retention policy of about thirty tables in monthly partitions (task a), and the job that plans and carries out
 # retention row by row, with a certificate of what went (task b). About 50 minutes. Lesson 2.6 has the background.
 #
-# You change the two cells that begin with `# Task`; what you need besides goes into the same cells. When your work is graded, it
-# meets other worlds: other tables, periods, prices and holds. All periods here are invented.
+# You change the two cells that begin with `# Task`; what you need besides goes into the same cells. When your work is graded,
+# it meets other worlds: other tables, periods, prices and holds. All periods here are invented.
 
 # %% tags=["parameters"]
 WORLD, SCALE = "practice-7", 0.05
@@ -44,54 +44,57 @@ for rows in (tables, rules, tiers):
 # `after_months` (a whole number from 0), `counted_from` (`"month"` or `"year"`), `tier`, `kinds`, `waits_for_hold` (True or
 # False). The steps, each carried out at the first run at which the partition has that age:
 #
-# * `"tier"`: the partition moves to `tier`. All are loaded into `hot`. Of several that are due, the one with the highest age counts;
+# * `"tier"`: the partition moves to `tier`. All are loaded into `hot`. Of several that are due, the one with the highest age
+#   counts;
 # * `"anonymise"`: the columns that hold the personal `kinds` (a list, such as `["email", "phone"]`) are emptied;
 # * `"delete"`: the partition goes. Each table in each jurisdiction needs exactly one such step.
 #
 # `tier` and `kinds` are None where they say nothing. With `waits_for_hold` the step waits while the partition is held.
 #
-# **Class.** A table of record has a tag `retention.class:<class>`. A derived table has none: it holds data of each class that its
-# sources (`derived_from`, tables of the same jurisdiction) hold, which may be derived themselves. A rule concerns a table if
-# jurisdiction and class fit. Each kind in a tag `privacy.kind:<kind>` is personal data. A pseudonym (`customer_key`) is too.
+# **Class.** A table of record has a tag `retention.class:<class>`. A derived table has none: it holds data of each class that
+# its sources (`derived_from`, tables of the same jurisdiction) hold, which may be derived themselves. A rule concerns a table
+# if jurisdiction and class fit. Each kind in a tag `privacy.kind:<kind>` is personal data. A pseudonym (`customer_key`) is
+# too.
 #
 # **Minimum.** A rule with `minimum_months` concerns tables of record only, never derived ones. It counts from the partition's
-# newest event: `event` means from the last day of its month, so it ends at that age in month count; `year end` means at that age
-# in year count. Before all minima have ended, the partition is not deleted. Before a minimum has ended, the kinds in its
+# newest event: `event` means from the last day of its month, so it ends at that age in month count; `year end` means at that
+# age in year count. Before all minima have ended, the partition is not deleted. Before a minimum has ended, the kinds in its
 # `asks_for` are not anonymised. Where it outlasts the maximum, the record stays for that purpose with these kinds; the other
-# personal columns go.
+# personal columns go. The minima of a table and its owner's need are far enough apart that the one with more months ends last,
+# whatever it counts from.
 #
-# **Maximum.** A rule with `maximum_months` counts from the partition's oldest event. A partition of May with `span_months` 3 has
-# events from 1 March on. With a maximum of 24 months, personal data is gone at the run of 1 March two years later at the latest,
-# at age 21. If several maxima concern a table, the shortest counts. A kind that a minimum asks for may stay until that minimum ends
-# and is gone at that very run. Where no rule sets a maximum, there is none.
+# **Maximum.** A rule with `maximum_months` counts from the partition's oldest event. A partition of May with `span_months` 3
+# has events from 1 March on. With a maximum of 24 months, personal data is gone at the run of 1 March two years later at the
+# latest, at age 21. If several maxima concern a table, the shortest counts. A kind that a minimum asks for may stay until
+# that minimum ends and is gone at that very run. Where no rule sets a maximum, there is none.
 #
 # **Owner.** The owner needs the rows until age `needed_months`, and the personal columns until age `personal_needed_months` or
 # until the maximum, whichever is sooner (month count). Nothing goes earlier than that.
 #
-# **Hold.** A hold concerns a class, a jurisdiction and a range of events. It is placed and lifted at any time. While it lasts,
-# nothing in a partition with such events (derived ones too) may be destroyed: it is not deleted, not anonymised, and not moved into
-# a tier with `drops_versions`, which destroys older versions of rows. Otherwise that move is no deletion. After the hold the steps
-# that waited are made up for at the next run. You do not know the holds; you say which steps wait.
+# **Hold.** A hold concerns a class, a jurisdiction and a range of events. It is placed and lifted at any time. While it
+# lasts, nothing in a partition with such events (derived ones too) may be destroyed: it is not deleted, not anonymised, and
+# not moved into a tier with `drops_versions`, which destroys older versions of rows. Otherwise that move is no deletion.
+# After the hold the steps that waited are made up for at the next run. You do not know the holds; you say which steps wait.
 #
-# **Cost.** A partition costs its tier's price each month, and `retrieval_usd_per_gb` for what is read: `read_share` of its bytes
-# in each month of age `from_age_months` and later, until the next entry. Moving or anonymising is a rewrite: the old bytes are
-# retrieved, the new ones are written. Steps of the same run are one rewrite. What is rewritten or deleted before
+# **Cost.** A partition costs its tier's price each month, and `retrieval_usd_per_gb` for what is read: `read_share` of its
+# bytes in each month of age `from_age_months` and later, until the next entry. Moving or anonymising is a rewrite: the old
+# bytes are retrieved, the new ones are written. Steps of the same run are one rewrite. What is rewritten or deleted before
 # `minimum_stay_days` in its tier (a month is 30 days) is charged for the missing time; the stay begins with each rewrite.
 # Anonymised kinds take their part of `personal_pct` (percent of the bytes, the same for each kind) away.
 # `life_cost_usd(table, tiers, steps)` tells what one GB costs until it is deleted.
 #
-# **Judged** (5.5 points), over five years (60 runs) in two worlds. Partitions that exist today lie where your policy would have
-# brought them.
+# **Judged** (5.5 points), over five years (60 runs) in two worlds. Partitions that exist today lie where your policy would
+# have brought them.
 #
 # 1. nothing is deleted or anonymised before the minimum ends or its owner's need does (1.5);
 # 2. nothing held is destroyed (1);
 # 3. no personal data is kept past its maximum, except under a hold (1.5);
 # 4. storage, reads and rewrites cost at most best + 5% of (hot - best). Best is the cheapest lawful policy, hot the lawful
-#    policy that leaves everything in hot. No holds here, and where your policy breaks 1 or 3, the table is billed with the lawful
-#    steps in place of yours, tier steps excepted (1.5).
+#    policy that leaves everything in hot. No holds here, and where your policy breaks 1 or 3, the table is billed with the
+#    lawful steps in place of yours, tier steps excepted (1.5).
 #
-# Checks 1 to 3 also need a policy that does both: it deletes at least half of what the lawful one deletes, and deletes too early
-# in at most half of the tables.
+# Checks 1 to 3 also need a policy that does both: it deletes at least half of what the lawful one deletes, and deletes too
+# early in at most half of the tables.
 
 
 # %% tags=["task-a"]
@@ -203,8 +206,8 @@ lab.check("a")
 # %% [markdown]
 # ## Task b: plan, carry out, certify
 #
-# Some tables are kept row by row. `copy_records` puts a copy of them into your scratch database; when your work is judged, `con`
-# holds tables of the same names and columns with other rows.
+# Some tables are kept row by row. `copy_records` puts a copy of them into your scratch database; when your work is judged,
+# `con` holds tables of the same names and columns with other rows.
 
 # %%
 copy_records(lab.con)
@@ -216,39 +219,41 @@ lab.con.sql("from table_copies").df()
 # %% [markdown]
 # `retention_schedule` says for each table what goes when: its rows of that `jurisdiction` are due for the `action` from their
 # **end** on. Write `plan(con, as_of)`, which changes nothing and returns the rows due on the day `as_of` (a date) as tuples
-# `(rule_id, table_name, row_key)`, each once, and `carry_out(con, rule_id, work, as_of)`, which does the work of one rule. `apply`
-# is given: you may leave it as it is or change it.
+# `(rule_id, table_name, row_key)`, each once, and `carry_out(con, rule_id, work, as_of)`, which does the work of one rule.
+# `apply` is given: you may leave it as it is or change it.
 #
-# 1. **End**: the day in `date_column` plus `period_months`; with `counts_from` `year end`, 31 December of that day's year plus
-#    `period_months`. A day plus n months is the same day of the month n months later or, where there is none, the last day of
-#    that month: 29 February 2024 plus 12 months is 28 February 2025. A row is due if its end is on or before `as_of`. A null day
-#    has no end.
-# 2. **Hold**: a row is not due while a row of `legal_holds` with its `subject_id` is in force, for a rule with the same `data_class`;
-#    a hold with `data_class` null is for all rules. It is in force if `placed_on` is on or before `as_of`, and `lifted_on` is null or
-#    after `as_of`. A row with `subject_id` null is never held.
-# 3. **Copies**: `table_copies` names tables that repeat rows of a source table (`source_key_column` is in both; several rows may repeat
-#    one). A copy's row is due under the rules of its source, by day, jurisdiction and person of its source row. Each has one.
-# 4. **Anonymise**: the rule's `columns` become null; a hash or a constant in their place is not anonymous. In a copy these are
-#    those of the rule's columns that `table_copies.columns` names. A row is due only if one of these columns is not null in this
-#    very row: a copy may have been forgotten when its source was anonymised.
+# 1. **End**: the day in `date_column` plus `period_months`; with `counts_from` `year end`, 31 December of that day's year
+#    plus `period_months`. A day plus n months is the same day of the month n months later or, where there is none, the last
+#    day of that month: 29 February 2024 plus 12 months is 28 February 2025. A row is due if its end is on or before `as_of`.
+#    A null day has no end.
+# 2. **Hold**: a row is not due while a row of `legal_holds` with its `subject_id` is in force, for a rule with the same
+#    `data_class`; a hold with `data_class` null is for all rules. It is in force if `placed_on` is on or before `as_of`, and
+#    `lifted_on` is null or after `as_of`. A row with `subject_id` null is never held.
+# 3. **Copies**: `table_copies` names tables that repeat rows of a source table (`source_key_column` is in both; several rows
+#    may repeat one). A copy's row is due under the rules of its source, by day, jurisdiction and person of its source row.
+#    Each has one.
+# 4. **Anonymise**: the rule's `columns` become null; a hash or a constant in their place is not anonymous. In a copy these
+#    are those of the rule's columns that `table_copies.columns` names. A row is due only if one of these columns is not null
+#    in this very row: a copy may have been forgotten when its source was anonymised.
 # 5. A row that is due for deletion is not in the plan for anonymisation.
 #
-# `row_key` is the value of `key_column`, the key of the row's own table. `work` is a dict: the row keys (a list) by table name. For
-# each table in it, `carry_out` deletes or anonymises the rows with these keys and adds **a row to `deletion_certificates`**:
-# `rule_id`, `table_name`, `action`, `as_of`, `row_count`, and `digest`, the SHA-256 in lower-case hexadecimal of the row keys in
-# ascending order, written in decimal and joined with commas (`digest_of` below). Rules and tables without work get no
-# certificate. Certificates of earlier runs stay as they are.
+# `row_key` is the value of `key_column`, the key of the row's own table. `work` is a dict: the row keys (a list) by table
+# name. For each table in it, `carry_out` deletes or anonymises the rows with these keys and adds **a row to
+# `deletion_certificates`**: `rule_id`, `table_name`, `action`, `as_of`, `row_count`, and `digest`, the SHA-256 in lower-case
+# hexadecimal of the row keys in ascending order, written in decimal and joined with commas (`digest_of` below). Rules and
+# tables without work get no certificate. Certificates of earlier runs stay as they are.
 #
-# **Crashes**: the job may be killed before any of its statements or after the last one. Its connection is lost then, with its open
-# transaction and temporary tables. After a kill, the work of a rule in a table is wholly done and certified, or not at all. The
-# same run is started again, and tables and certificates must end as if it had run once.
+# **Crashes**: the job may be killed before any of its statements or after the last one. Its connection is lost then, with its
+# open transaction and temporary tables. After a kill, the work of a rule in a table is wholly done and certified, or not at
+# all. The same run is started again, and tables and certificates must end as if it had run once.
 #
-# When it is judged, `con` has `execute(sql, parameters)`, `begin()`, `commit()` and `rollback()`, and a result has `fetchall()`,
-# `fetchone()`, `df()` and `rowcount`, as in DuckDB. A list is a good parameter: `where k in (select unnest(?))`.
+# When it is judged, `con` has `execute(sql, parameters)`, `begin()`, `commit()` and `rollback()`, and a result has
+# `fetchall()`, `fetchone()`, `df()` and `rowcount`, as in DuckDB. A list is a good parameter: `where k in (select
+# unnest(?))`.
 #
-# **Judged** (4.5 points), on fresh rows with days on which calendars are awkward: the plan holds what is due and nothing else (1.5);
-# `apply` leaves tables and certificates as stated (1); so it does after kills (1); a second run changes nothing, and a later run, with
-# holds lifted and placed, adds what has become due (1).
+# **Judged** (4.5 points), on fresh rows with days on which calendars are awkward: the plan holds what is due and nothing else
+# (1.5); `apply` leaves tables and certificates as stated (1); so it does after kills (1); a second run changes nothing, and a
+# later run, with holds lifted and placed, adds what has become due (1).
 
 
 # %% tags=["task-b"]
@@ -283,10 +288,8 @@ def plan(con, as_of):
                 joined = f"{copy} c join {table} s using ({link})"
                 places.append((copy, copy_key, joined, "c", [c for c in columns if c in personal]))
         for name, own_key, rows, alias, gone in places:
-            if action == "delete":
-                filled = "true"
-            else:
-                filled = " or ".join(f"{alias}.{c} is not null" for c in gone) or "false"
+            filled = " or ".join(f"{alias}.{c} is not null" for c in gone) or "false"
+            filled = "true" if action == "delete" else filled
             sql = f"select {alias}.{own_key} from {rows} where ({filled}) and {due}"
             for (row_key,) in con.execute(sql, values).fetchall():
                 if action == "delete":
@@ -358,5 +361,5 @@ lab.twelve_weeks_later()
 # ## To take home
 #
 # The policy of task a is a file: one row for each step. Write beside each row which rule or whose need it comes from, and let
-# somebody who knows the law read it. The job of task b runs on any database with transactions. Keep its certificates longer than the
-# data they speak of.
+# somebody who knows the law read it. The job of task b runs on any database with transactions. Keep its certificates longer
+# than the data they speak of.
