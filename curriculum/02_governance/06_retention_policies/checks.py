@@ -1087,7 +1087,7 @@ def _about(records: Records, rule: Row, name: str, key: int) -> tuple[str, str |
 
 
 def _compare_plan(records: Records, got: Any, as_of: date) -> int:
-    table = as_table(got, "`plan`", PLAN)
+    table = as_table(list(got) if isinstance(got, set | frozenset) else got, "`plan`", PLAN)
     rules = {r["rule_id"]: r for r in records.rows["retention_schedule"]}
     mine: Counter[tuple] = Counter()
     for rule_id, name, key in table.rows:
