@@ -379,7 +379,10 @@ def _expect_closed(lab: Lab, group: str, words: str) -> str:
             else f"what {ROLE} gets depends on what {ROLE} may not see."
         ),
         evidence=[
-            Evidence(f"The attack “{first['name']}”" if first else "", text=first["query"] if first else ""),
+            Evidence(
+                f"The attack “{first['name']}”, to learn: {first['leaks']}" if first else "",
+                text=first["query"] if first else "",
+            ),
             Evidence("What your gateway lets run", text=str(first.get("ran"))[:1500] if first else ""),
         ],
         ask="What in the tree of this query shows that a forbidden column is used?",

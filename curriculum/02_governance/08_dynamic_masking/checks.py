@@ -9,10 +9,14 @@ from __future__ import annotations
 
 import hashlib
 import re
+from base64 import b64encode
 from collections import Counter
 from collections.abc import Sequence
 from datetime import date
+from pathlib import Path
 from typing import Any
+
+import yaml
 
 from workshop.checks import CheckFailed, Evidence, as_table, check, expect
 from workshop.masking import ENVIRONMENTS, FIXED, MASKS, generalised, masked
@@ -423,9 +427,10 @@ def nothing_raw(lab: Lab) -> str:
     for place, values in raw.items():
         if kinds[place] not in ("free_text", "birth_date"):
             # src-3 stood in some columns before they were put to another use: no value of a person.
-            known.update(
-                {str(v).strip().lower(): place for v in values if v is not None and not str(v).startswith("src-")}
-            )
+            for v in (str(v).strip() for v in values if v is not None and not str(v).startswith("src-")):
+                # In its letters, backwards, and as text that every tool turns back.
+                for form in (v, v[::-1], b64encode(v.encode()).decode(), v.encode().hex()):
+                    known[form.lower()] = place
     rows, texts = [], 0
     for environment in ("dev", "analytics"):
         total = {v for v, of in _views(case, environment).items()}
@@ -458,7 +463,7 @@ def nothing_raw(lab: Lab) -> str:
         ask="Which rule of yours should have covered this column?",
         misconception="texts" if texts and texts * 2 >= len(rows) else "raw_left",
     )
-    return f"None of {len(known):,} personal values can be read in either schema."
+    return f"None of {len(known) // 4:,} personal values can be read in either schema."
 
 
 @check("b", "programs run on it unchanged", points=1.5)
@@ -539,6 +544,14 @@ def _has_shape(kind: str, value: str, raw: set[Any]) -> bool:
     )
 
 
+QUASI = {"country": "country_code", "city": "city", "postcode": "postcode", "birth_date": "birth_on"}
+
+
+def _attacks(group: str) -> list[dict[str, Any]]:
+    suite = yaml.safe_load((Path(__file__).parent / "attacks.yaml").read_text(encoding="utf-8"))
+    return [a for a in suite if a["group"] == group]
+
+
 def _reports(case: _Case, schema: str) -> dict[str, dict[Any, float]]:
     """The five reports, from the tables (schema "") or from a schema of views."""
     where = {c["table"]: (f"{schema}.{c['table_name']}" if schema else c["table"]) for c in case.columns}
@@ -590,9 +603,9 @@ def reports_hold(lab: Lab) -> str:
     return f"Five reports within {REPORT_TOLERANCE:.0%}."
 
 
-def _reidentified(lab: Lab, case: _Case, schema: str) -> float:
-    """Share of customers who get a name by a unique match of what is visible of them with the public list."""
-    quasi = {"country": "country_code", "city": "city", "postcode": "postcode", "birth_date": "birth_on"}
+def _reidentified(lab: Lab, case: _Case, schema: str, columns: Sequence[str] = tuple(QUASI.values())) -> float:
+    """Share of customers who get a name by a unique match of what is visible of ``columns`` with the public list."""
+    quasi = {kind: column for kind, column in QUASI.items() if column in columns}
     rows = case.database.rows(
         f"select customer_id, {', '.join(quasi.values())} from {f'{schema}.customers' if schema else 'core.customers'}"
     ).dicts()
@@ -633,7 +646,7 @@ def attacks_fail(lab: Lab) -> str:
     have = views.get("customers", {})
     lacking = [c for c in ("customer_id", "country_code", "city", "postcode", "birth_on") if c not in have]
     expect(not lacking, f"dev.customers lacks {', '.join(lacking)}: programs and the attack look there.")
-    share = _reidentified(lab, case, "dev")
+    share = max(_reidentified(lab, case, "dev", a["columns"]) for a in _attacks("linkage"))
     expect(
         share < REIDENTIFIED_SHARE,
         f"Joined with `share.public_people`, {share:.1%} of the customers in dev have a name again; less than "
@@ -645,7 +658,7 @@ def attacks_fail(lab: Lab) -> str:
     known = [str(v) for kind in ("email", "phone", "person_name") for v in _sample(lab)[kind]]
     digests = {}
     for value in known:
-        for name in ("sha256", "sha1", "md5"):
+        for name in (a["function"] for a in _attacks("guess")):
             digests[hashlib.new(name, value.encode()).hexdigest()[:16]] = (name, value)
     for (view, column), values in _seen(case, "dev").items():
         for v in values:
@@ -732,16 +745,9 @@ def keys_are_kept(lab: Lab) -> str:
     """What can be read of a database's catalogue; masked values of two environments."""
     case = _small(lab)
     _views(case, "dev")
-    looked = {
-        "the text of a view": "select view_name, sql from duckdb_views() where not internal",
-        "a function or macro": "select function_name, macro_definition from duckdb_functions() "
-        "where macro_definition is not null and not internal",
-        "a variable": "select name, value::varchar from duckdb_variables()",
-        "a setting": "select name, value from duckdb_settings()",
-        "the text of a table": "select table_name, sql from duckdb_tables()",
-    }
-    for what, query in looked.items():
-        for name, text in case.database.rows(query).rows:
+    for attack in _attacks("key"):
+        what = attack["name"]
+        for name, text in case.database.rows(attack["query"]).rows:
             for environment, key in case.keys.items():
                 expect(
                     key not in str(text),
