@@ -1,0 +1,69 @@
+"""The attack suites of module 2 are data. What is said to leak does, when nobody stands in the way."""
+
+from collections.abc import Iterator
+
+import pytest
+from conftest import SEED
+
+from workshop import trusted
+from workshop.agent import Agent
+from workshop.lab import Connections
+from workshop.topics import load_checks, syllabus, topic
+from workshop.world import ensure_world, opaque_name
+
+
+def lab_of(topic_id: str) -> Iterator[trusted.Lab]:
+    item = topic(topic_id)
+    files = ensure_world(opaque_name(SEED), SEED, syllabus().course["grading_scale"], load_checks(item).subjects)
+    connections = Connections({files.name: files})
+    carrier = trusted.InProcess(Agent({}, connections), connections.offered)
+    lab = trusted.Lab(topic_id, trusted.World(files), SEED, carrier, load_checks(item).subjects)
+    yield lab
+    lab.close()
+    connections.close()
+
+
+@pytest.fixture
+def access() -> Iterator[trusted.Lab]:
+    yield from lab_of("2.2")
+
+
+@pytest.fixture
+def masking() -> Iterator[trusted.Lab]:
+    yield from lab_of("2.8")
+
+
+def test_every_attack_on_the_gateway_leaks_without_one(access: trusted.Lab) -> None:
+    checks = load_checks(topic("2.2")).module
+    suite, gate = checks._suite("attacks"), checks._gate(access)
+    one, two = gate.databases(access)
+    assert len(suite) >= 130
+    assert len({a["name"] for a in suite}) == len(suite)
+    assert all(a["leaks"] for a in suite)
+    silent = []
+    for attack in suite:
+        query = gate.text(attack["query"])
+        if attack["group"] != "refuse" and checks._run(one, query) == checks._run(two, query):
+            silent.append(attack["name"])
+    assert silent == []
+
+
+def test_honest_queries_run_and_do_not_depend_on_what_is_forbidden(access: trusted.Lab) -> None:
+    checks = load_checks(topic("2.2")).module
+    one, two = checks._gate(access).databases(access)
+    honest = checks._suite("honest")
+    assert len(honest) >= 40
+    for query in honest:
+        said, rows = checks._run(one, query["query"])
+        assert said == "rows", (query, rows)
+        if query["role"] == checks.ROLE:
+            assert sorted(checks._run(two, query["query"])[1]) == sorted(rows), query
+
+
+def test_raw_tables_give_names_back(masking: trusted.Lab) -> None:
+    checks = load_checks(topic("2.8")).module
+    case = checks._Case(masking, masking.world, checks.LARGE, "large")
+    shares = {a["name"]: checks._reidentified(masking, case, "", a["columns"]) for a in checks._attacks("linkage")}
+    assert shares["postcode and birth"] > 0.2, shares
+    assert all(a["leaks"] for group in ("key", "guess", "linkage") for a in checks._attacks(group))
+    case.database.close()
