@@ -81,6 +81,7 @@ class Kept:
     span: tuple[int, int]
     data_class: str | None = None
     sources: tuple[str, ...] = ()
+    everywhere: bool = False  # where its sources are; others are missing in a jurisdiction in every second world
 
 
 KEPT = (
@@ -92,8 +93,8 @@ KEPT = (
     Kept("parcel_scans", 250, ("postal_address", "phone"), (9, 24), (2, 6), (1, 3), "shipment_record"),
     Kept("invoice_extract", 130, ("person_name", "email"), (12, 30), (6, 14), (2, 5), None, ("customer_invoices",)),
     Kept("support_search", 120, ("email", "free_text"), (9, 30), (5, 9), (2, 5), None, ("support_cases",)),
-    Kept("customer_months", 90, ("customer_key",), (30, 60), (3, 9), (1, 3), None, ("customer_invoices", "web_visits")),
-    Kept("churn_features", 200, ("customer_key",), (18, 36), (1, 6), (4, 7), None, ("customer_months",)),
+    Kept("customer_months", 90, ("customer_key",), (30, 60), (3, 9), (1, 3), None, ("customer_invoices", "web_visits"), True),
+    Kept("churn_features", 200, ("customer_key",), (26, 36), (1, 6), (4, 7), None, ("customer_months",), True),
     Kept("session_samples", 250, ("ip_address",), (12, 30), (3, 8), (1, 3), None, ("web_visits",)),
     Kept("daily_sales", 60, (), (40, 84), (0, 0), (1, 3), None, ("customer_invoices",)),
     Kept("agent_workload", 30, (), (12, 36), (0, 0), (2, 4), None, ("support_cases",)),
@@ -213,7 +214,7 @@ def _estate(rng: np.random.Generator, laws: dict[tuple[str, str], Chosen], frame
     there: set[tuple[str, str]] = set()
     for kept in KEPT:
         use = str(rng.choice(list(READS), p=[0.35, 0.2, 0.25, 0.2]))
-        missing = str(rng.choice(JURISDICTIONS)) if rng.random() < 0.5 else None
+        missing = str(rng.choice(JURISDICTIONS)) if rng.random() < 0.5 and not kept.everywhere else None
         for jurisdiction in JURISDICTIONS:
             if jurisdiction == missing or any((source, jurisdiction) not in there for source in kept.sources):
                 continue

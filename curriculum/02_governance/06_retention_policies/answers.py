@@ -65,7 +65,7 @@ def retention(tables, rules, tiers):
 
 # %% [a] right careful
 # Anonymises as late as it may, and lets every step wait for a hold.
-# -             ages = {latest, *(m for m in marks if first <= m <= latest)}
+# -             ages = {first, latest, *(m for m in marks if first <= m <= latest)}
 # +             ages = {latest}
 
 # -                 {"step": "tier", "after_months": age, "tier": tier["tier"], "waits_for_hold": tier["drops_versions"]}
@@ -74,7 +74,7 @@ def retention(tables, rules, tiers):
 
 # %% [a] right early
 # Anonymises as soon as nobody needs the columns any more.
-# -             ages = {latest, *(m for m in marks if first <= m <= latest)}
+# -             ages = {first, latest, *(m for m in marks if first <= m <= latest)}
 # +             ages = {first}
 
 
@@ -108,6 +108,12 @@ def retention(tables, rules, tiers):
 # What is not there cannot be found.
 # -         steps = [{"step": "delete", "after_months": delete_at, "counted_from": counted_from, "waits_for_hold": True}]
 # +         steps = [{"step": "delete", "after_months": 0, "counted_from": "month", "waits_for_hold": True}]
+
+
+# %% [a] wrong stripped_at_once fails=nothing_stays_too_long says="that is no policy"
+# Nobody is in the data from the first month on, so no maximum can be missed.
+# -             ages = {first, latest, *(m for m in marks if first <= m <= latest)}
+# +             ages = {0}
 
 
 # %% [a] wrong hold_ignored_when_tiering fails=holds_are_kept says="older versions"

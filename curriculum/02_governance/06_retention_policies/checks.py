@@ -216,7 +216,7 @@ def cheapest_policy(
         duty = duties(table, demand)
         end = duty.delete_at + (5 if duty.counted_from == "year" else 0)
         marks = {r["from_age_months"] for r in table["reads"]}
-        choices = [sorted({last, *(m for m in marks if first <= m <= last)}) for first, last, _ in duty.windows]
+        choices = [sorted({first, last, *(m for m in marks if first <= m <= last)}) for first, last, _ in duty.windows]
         options = []
         for ages in product(*choices):
             strips: dict[int, list[str]] = {}
@@ -465,11 +465,11 @@ def _does_both(ran: Sequence[Ran]) -> None:
         "have to. Who deletes next to nothing deletes nothing wrong, but that is no policy.",
         ask="When does the last reason to keep a partition end?",
     )
-    early = sum(len({f["table"] for f in r.free["faults"] if f["what"] in ("minimum", "need")}) for r in ran)
+    early = sum(len({f["table"] for f in r.free["faults"] if f["what"] in EARLY}) for r in ran)
     count = sum(len(r.estate.tables) for r in ran)
     expect(
         early <= count / 2,
-        f"{early} of {count} tables are deleted before a minimum or their owner's need has ended. Who deletes everything keeps "
+        f"{early} of {count} tables lose rows or columns before a minimum or their owner's need has ended. Who deletes all keeps "
         "nothing too long, but that is no policy.",
         ask="Which of the periods oblige you to keep?",
         misconception="owner",
@@ -715,7 +715,7 @@ COLUMNS = {
 }
 KEY = {name: columns[0] for name, columns in COLUMNS.items()}
 DATA = tuple(name for name in RECORD_TABLES if name not in ("retention_schedule", "table_copies", "legal_holds"))[:-1]
-MOST_KILLS = 5
+MOST_KILLS = 4
 KILLED_TABLES = ("customer_invoices", "customer_months")
 READ = {name: f"select * from {name} order by all limit 20000" for name in (*DATA, "deletion_certificates")}
 
@@ -1255,7 +1255,7 @@ def _kills(lab: Lab, log: Sequence[Mapping[str, Any]]) -> list[int]:
 
 @check("b", "a kill at any statement leaves no half-done work, and a rerun ends as one run", points=1)
 def kills_leave_no_trace(lab: Lab) -> str:
-    """Five kills, between statements that write or that begin or end a transaction."""
+    """Four kills, between statements that write or that begin or end a transaction."""
     as_of = FIRST_DAY
     records = records_for(lab, "kills", [as_of], ("EU",), 4, KILLED_TABLES)
     after = lab.kept("after kills", lambda: records.apply(as_of))
@@ -1377,7 +1377,7 @@ def twelve_weeks_later(lab: Lab) -> Any:
         ax.set_ylim(bottom=0)
         ax.legend()
     bill.set_ylabel("thousand USD a month")
-    late.set_ylabel("TB with personal data past its maximum")
+    late.set_ylabel("TB with personal data too old")
     weeks = [sum(run["monthly_usd"][:3]) / 1000 for _, run, _ in runs]
     bill.set_title(
         f"Twelve weeks: {weeks[0]:.0f} thousand USD today" + (f", {weeks[1]:.0f} yours" if after else ""), fontsize=10
