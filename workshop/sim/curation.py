@@ -38,7 +38,7 @@ stale_usd_per_week, wrong_usd_per_week    US dollars for each week in which one 
 `routine` and `business` (who curates that kind: "desk" or "domain"), `review_share` (from 0 to 1) and `escalate_above_weeks`.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -240,3 +240,19 @@ def _settings(domains: Sequence[Domain], models: Sequence[Model]) -> tuple[np.nd
     review = [[float(by[n]["review_share"]) for n in names] for by in rows]
     escalate = [[float(by[n]["escalate_above_weeks"]) for n in names] for by in rows]
     return tuple(np.array(a)[:, None] for a in (at_desk, review, escalate))
+
+
+def estimate_samples(accuracy: Callable[..., Any], cases: Sequence[Sequence[Sequence[Any]]]) -> list[Any]:
+    """What accuracy(strata, sample) says of each case: a case has for each stratum its name, the assets in it, how many of them
+    were reviewed, and how many of these were accurate. The reviews of a case are handed over in a mixed order."""
+    said = []
+    for number, case in enumerate(cases):
+        strata = [{"stratum": name, "assets": assets} for name, assets, _, _ in case]
+        sample = [
+            {"stratum": name, "is_accurate": k < accurate}
+            for name, _, reviewed, accurate in case
+            for k in range(reviewed)
+        ]
+        streams(number, "curation/order of reviews").shuffle(sample)
+        said.append(accuracy(strata, sample))
+    return said
