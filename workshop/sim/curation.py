@@ -35,7 +35,8 @@ drift_per_week                        by how much the domain's off-standard shar
 stale_usd_per_week, wrong_usd_per_week    US dollars for each week in which one entry waits, and in which one is wrong and used
 
 `capacity` is a dict with `desk_hours_per_week`, mean of the year. A model is a list of dicts, one for each domain, with `domain`,
-`routine` and `business` (who curates that kind: "desk" or "domain"), `review_share` (from 0 to 1) and `escalate_above_weeks`.
+`routine` and `business` (who curates that kind: "desk" or "domain"), `review_share` (from 0 to 1) and `escalate_above_weeks`
+(from 0; 52 or more: never).
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -59,8 +60,8 @@ PRICES_USD = {"desk_hour": 55.0, "domain_hour": 80.0, "off_standard": 480.0}
 REVIEW_FINDS = 0.9
 REVIEW_TEACHES = 0.25
 USERS_FIND = 1 / 12
-WAITS_ON_WEEKS = 26
-"""What waits at the end of a year is charged as if it waited half a year more: no model may live on the next year."""
+WAITS_ON_WEEKS = 52
+"""What waits at the end of a year is charged as if it waited another year: no model may live on the next year."""
 DRIFT_AT_START = 0.03
 DRIFT_MOST = 0.7
 COSTS = ("desk hours", "domain hours", "waiting", "wrong in use", "off standard")
@@ -238,8 +239,13 @@ def _settings(domains: Sequence[Domain], models: Sequence[Model]) -> tuple[np.nd
     names = [x["domain"] for x in domains]
     at_desk = [[[float(by[n][k] == "desk") for k in KINDS] for n in names] for by in rows]
     review = [[float(by[n]["review_share"]) for n in names] for by in rows]
-    escalate = [[float(by[n]["escalate_above_weeks"]) for n in names] for by in rows]
+    escalate = [[_never(float(by[n]["escalate_above_weeks"])) for n in names] for by in rows]
     return tuple(np.array(a)[:, None] for a in (at_desk, review, escalate))
+
+
+def _never(weeks: float) -> float:
+    """A backlog that no queue reaches where a model says 52 weeks: a domain with few hours may have more than that."""
+    return weeks if weeks < WEEKS else 1e9
 
 
 def estimate_samples(accuracy: Callable[..., Any], cases: Sequence[Sequence[Sequence[Any]]]) -> list[Any]:

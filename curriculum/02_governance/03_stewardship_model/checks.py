@@ -77,7 +77,7 @@ MISCONCEPTIONS = {
 COMPANIES, YEARS = 4, 5
 WINS = 18
 COST_SHARE = 0.4
-DESK_WEEKS, DOMAIN_WEEKS = 6.0, 13.0
+DESK_WEEKS, DOMAIN_WEEKS = 6.0, 26.0
 COLUMNS = ("domain", "routine", "business", "review_share", "escalate_above_weeks")
 SHARES, WEEKS = (0.0, 0.05, 0.1, 0.2, 0.35, 0.55, 0.8, 1.0), (0.5, 1.5, 4.0, 52.0)
 SETTINGS = [
@@ -116,6 +116,7 @@ def _searched(domains: list[dict[str, Any]], capacity: dict[str, float], seed: s
     picks = {tuple((usd + charge * hours).argmin(axis=0).tolist()) for charge in [0.0, *np.geomspace(3, 600, 60)]}
     names = [x["domain"] for x in domains]
     found = [[{"domain": n, **SETTINGS[i]} for n, i in zip(names, pick, strict=True)] for pick in sorted(picks)]
+    draws = draw_years(domains, capacity, f"{seed}/last", 12)
     best = found[int(run_years(domains, capacity, found, draws).usd.sum(axis=(2, 3)).mean(axis=1).argmin())]
     return best, same
 
@@ -250,7 +251,7 @@ def queues_do_not_grow(lab: Lab) -> str:
         expect(
             weeks <= DOMAIN_WEEKS,
             f"In {company.name}, {weeks:.0f} weeks of what arrives in {worst} wait at the end of a year; "
-            f"{DOMAIN_WEEKS:.0f} are allowed. The catalogue of {worst} describes what was there half a year ago.",
+            f"{DOMAIN_WEEKS:.0f} are allowed. What one reads of {worst} in the catalogue was true long ago.",
             evidence=shown,
             ask=f"How many hours do the curators of {worst} have, and how many does your model ask of them?",
             misconception="decentral"

@@ -40,7 +40,7 @@ capacity = {
 # * `routine` and `business`: who curates entries of that kind, `"desk"` (the central stewards) or `"domain"`;
 # * `review_share`: from 0 to 1, which share of what the domain curates is reviewed by the desk;
 # * `escalate_above_weeks`: from 0 to 52. If more work waits with the domain than its curators do in so many weeks (of
-#   `domain_hours_per_week` hours), the excess goes to the desk. 52 is as good as never.
+#   `domain_hours_per_week` hours), the excess goes to the desk. 52 means never.
 #
 # Write `curation_model(domains, capacity)`. `domains` is a list of dicts and `capacity` a dict with `desk_hours_per_week`, as
 # in the cell above. The fields of a domain:
@@ -73,7 +73,7 @@ capacity = {
 #   week.
 #
 # What it costs: 55 USD for an hour of the desk that is worked, 80 for one of a domain's curators, 480 for each off-standard
-# entry that no review mended, and the two prices by the week above. An entry that waits at the end of the year is charged 26
+# entry that no review mended, and the two prices by the week above. An entry that waits at the end of the year is charged 52
 # weeks more.
 #
 # `simulate_years(domains, capacity, models, seed)` is the simulation by which you are judged (`help(simulate_years)`; its
@@ -85,7 +85,7 @@ capacity = {
 # through five fresh years, the same for all that is compared:
 #
 # 1. nobody is left behind: in each company, at the end of a year (mean of the five), what waits at the desk is at most 6
-#    weeks of its hours, and what waits of each domain (with the domain or at the desk) at most 13 weeks of its arrivals
+#    weeks of its hours, and what waits of each domain (with the domain or at the desk) at most 26 weeks of its arrivals
 #    (1.5);
 # 2. in at least 18 of the 20 years it costs less than a central desk that curates everything, and less than domains that
 #    curate everything without reviews and escalation (2);
@@ -125,7 +125,7 @@ def curation_model(domains, capacity):
         if model not in models:
             models.append(model)
     # Which charge is right, the desk as it is says: too low, and its queue grows; too high, and its hours lie idle.
-    together = simulate_years(domains, capacity, models, "together")
+    together = simulate_years(domains, capacity, models, "together", years=10)
     return min(zip(together, models, strict=True), key=lambda pair: pair[0]["usd"])[1]
     ### END SOLUTION
 
