@@ -752,7 +752,7 @@ def twelve_weeks_later(lab: Lab) -> Any:
         health.set_yticks(range(len(names)), names)
         health.set_xlim(0, 1)
         health.set_xlabel("share of the assets in use")
-        health.set_title("A sample of forty leaves room", fontsize=10)
+        health.set_title("Complete is not accurate, and forty reviews leave room", fontsize=10)
         health.legend(loc="lower left", fontsize=7)
     except CheckFailed as failure:
         health.axis("off")

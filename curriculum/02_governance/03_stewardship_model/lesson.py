@@ -42,8 +42,8 @@ con.sql("""
 
 # %% [markdown]
 # The desk was slow everywhere, and often wrong where one has to know the business. Since January the picture has split. Some
-# domains do it within the day, and well. Some have no hours: what arrives there waits. And some do it fast and off standard:
-# `gross` in one domain is `incl_tax` in the next, and every join across the two has to be mended by hand.
+# domains do it within the day, and well. Some have no hours: what arrives there waits. And some do it fast and off the common
+# standard (say `gross` here and `incl_tax` there), so that whoever joins two domains has to mend by hand.
 #
 # ## The dashboard that says all is well
 #
