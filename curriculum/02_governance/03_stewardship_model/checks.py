@@ -20,6 +20,7 @@ import numpy as np
 from workshop.checks import (
     CheckFailed,
     Evidence,
+    LearnerError,
     NotAttempted,
     as_number,
     as_table,
@@ -584,12 +585,25 @@ def _edges(lab: Lab) -> list[list[list[Any]]]:
     return found
 
 
+def _estimates(lab: Lab, cases: list[list[list[Any]]]) -> Any:
+    """What the learner's function says of each case."""
+    try:
+        return lab.drive("workshop.sim.curation:estimate_samples", lab.function("accuracy"), cases)
+    except LearnerError as error:
+        raise LearnerError(
+            error.message.replace("`estimate_samples`", "`accuracy`"),
+            error_type=error.error_type,
+            error_message=error.error_message,
+            evidence=error.evidence,
+        ) from error
+
+
 def _said(lab: Lab) -> list[tuple[float, float, float]]:
     """What the learner's function says of the samples, and of the two in which all agree (last)."""
 
     def make() -> list[tuple[float, float, float]]:
         cases = [case for case, _, _ in samples(lab)] + _edges(lab)
-        said = lab.drive("workshop.sim.curation:estimate_samples", lab.function("accuracy"), cases)
+        said = _estimates(lab, cases)
         expect(isinstance(said, list) and len(said) == len(cases), "`accuracy` is to return a dict for each sample.")
         return [read_interval(v) for v in said]
 
@@ -742,7 +756,7 @@ def twelve_weeks_later(lab: Lab) -> Any:
         """).rows
         names = sorted(report)
         cases = [[list(r[1:]) for r in rows if r[0] == n] for n in names]
-        said = lab.drive("workshop.sim.curation:estimate_samples", lab.function("accuracy"), cases)
+        said = _estimates(lab, cases)
         for k, (name, value) in enumerate(zip(names, said, strict=True)):
             share, low, high = read_interval(value)
             health.plot([low, high], [k, k], color=GREEN, lw=2, label="accurate, 95% interval" if k == 0 else None)

@@ -271,8 +271,8 @@ print(f"15 of 15 accurate: plus and minus {wald[-1]:.2f}, or from {centre[-1] - 
 #
 # <details><summary><b>In practice</b> (DataHub, OpenMetadata, Unity Catalog, Collibra, dbt)</summary>
 #
-# - **OpenMetadata** and **DataHub** have owners, domains and glossaries with approval, and report coverage of descriptions
-#   and owners: filled, not valid. Placeholders are yours to find, with a query like the one above.
+# - **OpenMetadata** and **DataHub** have owners, domains and glossaries, and report which share of assets has a description
+#   or an owner: filled, not valid. Placeholders are yours to find, with a query like the one above.
 # - **Unity Catalog**: owner and comment of each table stand in `information_schema`; give domains their own catalogs or
 #   schemas, keep the tag vocabulary (governed tags) central.
 # - **Collibra**: responsibilities by community and domain, and workflows for review and escalation; set their thresholds by
