@@ -175,7 +175,7 @@ show(
 )
 
 # %%
-for read in (0.0, 0.03, 0.3):
+for read in (0.0, 0.03, 0.3, 1.0):
     monthly = tiers.usd_per_gb_month + read * tiers.retrieval_usd_per_gb
     stay = tiers.minimum_stay_days / 30
     best = [
@@ -189,10 +189,9 @@ for read in (0.0, 0.03, 0.3):
     print(f"{read:.0%} read: cheapest for 1, 2, 6, 24, 60 months:", ", ".join(best))
 
 # %% [markdown]
-# Read the left ends of the lines: in the last months before a deletion a move into the coldest tiers does not pay. What is
-# read a lot belongs into a warmer tier whatever its age: a model that is trained on all of it each month makes the archive
-# the dearest place of all. And since anonymising rewrites a partition, it is best done in the run in which the partition
-# moves anyway.
+# Read the first entries of each line: in the last months before a deletion a move into the coldest tiers does not pay. What
+# is read a lot belongs into a warmer tier whatever its age: the last line is a model that is trained on all of it each month.
+# And since anonymising rewrites a partition, it is best done in the run in which the partition moves anyway.
 #
 # ## Holds
 #
@@ -266,8 +265,8 @@ for in_transaction in (False, True):
 #
 # ## Back to the question
 #
-# All three are right about their part. Finance: most of the bill is for data that is hardly read. Data protection: much of
-# what is kept had a maximum that has passed. Legal: some of it may not go, and a list of holds says which. A number cannot
+# All three are right about their part. Finance: hot storage is the dearest way to keep what is hardly read. Data protection: a
+# part of what is kept has passed its maximum. Legal: some of it may not go, and a list of holds says which. A number cannot
 # satisfy them; a row for each step, with its reason beside it, can.
 #
 # **You take away** the retention policy that you now write in the lab, and the job that carries it out.
