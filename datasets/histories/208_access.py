@@ -140,10 +140,11 @@ def draw_grants(rng: np.random.Generator, people: list[int]) -> list[dict[str, A
         grant(admin, "auditor", 100)
     for role, count in (("analyst", 8), ("marketing", 5), ("care", 7), ("fraud", 4), ("finance", 5), ("engineer", 7)):
         for _ in range(count):
-            grant(next(place), role, int(rng.integers(30, 1200)))
+            # Some end on a day to come: they are held all the same.
+            grant(next(place), role, int(rng.integers(30, 1200)), -40 if rng.random() < 0.2 else None)
     faults = [r["person_id"] for r in rows if r["role"] == "fraud"][: int(rng.integers(1, 3))]
     for person in faults:
-        grant(person, "finance", int(rng.integers(5, 60)))
+        grant(person, "finance", int(rng.integers(5, 60)), -30 if rng.random() < 0.5 else None)
     for _ in range(3):  # decoys: one role after the other, or in the past
         person, day = next(place), int(rng.integers(20, 200))
         grant(person, "finance", day + 300, day)
@@ -194,7 +195,11 @@ def draw_log(rng: np.random.Generator) -> dict[str, Any]:
                 rules[kind] = sorted(set(rules[kind]) ^ {role})
         at = (TODAY - timedelta(days=back)).replace(hour=int(rng.integers(7, 18)), minute=int(rng.integers(60)))
         versions.append({"version": k + 1, "valid_from_at": at, "rules": rules})
-    holders = [g for g in grants if g["role"] in USERS and g["valid_to_at"] is None and g["valid_from_at"] < TODAY]
+    holders = [
+        g
+        for g in grants
+        if g["role"] in USERS and g["valid_from_at"] < TODAY and (g["valid_to_at"] is None or g["valid_to_at"] > TODAY)
+    ]
     log: list[dict[str, Any]] = []
     for d in range(DAYS):
         day = TODAY - timedelta(days=DAYS - d)
@@ -270,8 +275,9 @@ def _bypass(engine: list[dict[str, Any]], log: list[dict[str, Any]], rng: np.ran
                 "person_id": entry["person_id"],
                 "gateway_seq": entry["seq"],
             }
-        elif k % 4 == 2:
+        elif k % 4 == 2:  # another's entry, before that one uses it
             like["person_id"] = 2001 + (like["person_id"] - 2000) % 60
+            like["ran_at"] = next(e["logged_at"] for e in log if e["seq"] == like["gateway_seq"])
         engine.append(like)
     engine.sort(key=lambda q: (q["ran_at"], q["person_id"]))
     for k, query in enumerate(engine):

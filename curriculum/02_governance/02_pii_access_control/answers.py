@@ -91,13 +91,17 @@ def authorize(sql, role, policy):
             return {"allowed": False, "rule": "function"}
     open_to = {r["kind"]: r["roles"] for r in policy["rules"]}
     named = {r["kind"]: r["rule"] for r in policy["rules"]}
-    own = {c.alias.lower() for c in tree.find_all(exp.CTE)}
+    from sqlglot.optimizer.scope import Scope, traverse_scope
+
+    own = set()
+    for scope in traverse_scope(tree):
+        own |= {id(node) for node, source in scope.selected_sources.values() if isinstance(source, Scope)}
     lowered = {t.lower(): c for t, c in policy["tables"].items()}
     for table in list(tree.find_all(exp.Table)):
         if not isinstance(table.this, exp.Identifier):
             return {"allowed": False, "rule": "function"}
         key = f"{table.db}.{table.name}".lower()
-        if table.catalog or (key not in lowered and not (table.name.lower() in own and not table.db)):
+        if table.catalog or (key not in lowered and not (id(table) in own and not table.db)):
             return {"allowed": False, "rule": "table"}
         if key not in lowered:
             continue
@@ -143,6 +147,8 @@ def authorize(sql, role, policy):
 # What comes out is what counts.
 # -         for column in scope.columns:
 # +         for column in (c for s in getattr(scope.expression, "selects", []) for c in s.find_all(exp.Column)):
+# -     for table in [t for t in tree.find_all(exp.Table) if t.db]:
+# +     for table in []:
 
 
 # %% [b] wrong stars_pass fails=plain_attacks says="get through"
@@ -152,12 +158,16 @@ def authorize(sql, role, policy):
 # -     if any(not isinstance(star.parent, exp.Count) for star in tree.find_all(exp.Star)):
 # -         return refuse("unreadable")
 # +     pass
+# -     for table in [t for t in tree.find_all(exp.Table) if t.db]:
+# +     for table in []:
 
 
 # %% [b] wrong rows_pass fails=own_attacks says="get through"
 # A column without a table is none of a table.
 # -     if tree.find(exp.TableColumn):
 # +     if tree.find(exp.Command):
+# -     for table in [t for t in tree.find_all(exp.Table) if t.db]:
+# +     for table in []:
 
 
 # %% [b] wrong unread_is_allowed fails=others_refused says="must be refused"
@@ -169,7 +179,11 @@ def authorize(sql, role, policy):
 # %% [b] wrong outermost_only fails=plain_attacks says="get through"
 # The query is checked, its subqueries are its own business.
 # -     for scope in traverse_scope(tree):
+# -         for column in scope.columns:
 # +     for scope in traverse_scope(tree)[-1:]:
+# +         for column in scope.columns:
+# -     for table in [t for t in tree.find_all(exp.Table) if t.db]:
+# +     for table in []:
 
 
 # %% [b] wrong refuse_all fails=honest_served says="do not give the rows"
