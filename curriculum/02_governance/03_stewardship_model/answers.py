@@ -58,15 +58,20 @@ def curation_model(domains, capacity):
                         usd += at_desk * x["desk_wrong_" + k] * 12 * x["wrong_usd_per_week"]
                         usd += at_home * (1 - 0.9 * review) * x["domain_wrong"] * 12 * x["wrong_usd_per_week"]
                         usd += at_home * ((1 - 0.9 * review) * 480 * off + hours[k] * 80)
-                    if over:
+                    if over:  # a week of the domain's work waits all year
                         usd += x["stale_usd_per_week"] * x["domain_hours_per_week"] / 1.2
+                    elif load:  # what piles up in closed weeks, and is worked off after them
+                        many = sum(n[k] for k in n if mine[k] == "domain")
+                        spare = max(x["domain_hours_per_week"] / load - 1, 0.1)
+                        usd += x["stale_usd_per_week"] * many * x["closed_weeks"] ** 2 / 26 * (1 + 1 / spare)
                     row = {"domain": x["domain"], **mine, "review_share": review}
                     yield usd + 55 * desk_hours, desk_hours, row | {"escalate_above_weeks": 1 if over > 0.05 else 3}
 
     table = [list(options(x)) for x in domains]
     models = []
     for charge in [0, *np.geomspace(3, 900, 80)]:
-        models.append([min(rows, key=lambda r: r[0] + charge * r[1])[2] for rows in table])
+        picked = [min(rows, key=lambda r: r[0] + charge * r[1])[2] for rows in table]
+        models += [picked, [row | {"escalate_above_weeks": 1} for row in picked]]
     costs = [r["usd"] for r in simulate_years(domains, capacity, models, "which charge", 3)]
     return pd.DataFrame(models[int(np.argmin(costs))])
 
