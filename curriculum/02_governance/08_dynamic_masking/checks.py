@@ -656,9 +656,9 @@ def attacks_fail(lab: Lab) -> str:
         misconception="quasi",
     )
     known = [str(v) for kind in ("email", "phone", "person_name") for v in _sample(lab)[kind]]
-    digests = {}
+    digests, functions = {}, [a["function"] for a in _attacks("guess")]
     for value in known:
-        for name in (a["function"] for a in _attacks("guess")):
+        for name in functions:
             digests[hashlib.new(name, value.encode()).hexdigest()[:16]] = (name, value)
     for (view, column), values in _seen(case, "dev").items():
         for v in values:
