@@ -33,6 +33,16 @@ def masks(needs):
     ]
 
 
+# %% [a] wrong keep_all fails=needs_are_met says="the tables themselves would meet every need"
+# What is there meets every need.
+def masks(needs):
+    return [
+        {"environment": e, "kind": k, "mask": "keep"}
+        for e in ("dev", "test", "analytics", "training")
+        for k in [*FIXED, "free_text"]
+    ]
+
+
 # %% [a] wrong hashed fails=nothing_beyond_needs says="values that are guessed and hashed"
 # A hash cannot be turned back.
 # -                 mask = "keyed_format" if "shape" in need else "keyed"
@@ -109,17 +119,60 @@ def masked_views(con, policy, environment, key):
             con.execute(f'create view "{environment}"."{table}" as select {", ".join(parts)} from "{schema}"."{table}"')
 
 
-# %% [b] wrong texts_pass fails=nothing_raw says="can be read"
+# %% [b] wrong texts_pass fails=nothing_raw says="the raw value can be read"
 # Texts are no personal columns.
 # -         return f"null::{of}"
 # +         return name if kind == "free_text" else f"null::{of}"
 
 
-# %% [b] wrong names_of_columns fails=nothing_raw says="can be read"
+# %% [b] wrong names_of_columns fails=nothing_raw says="the raw value can be read"
 # A mask for each name of a column that is known.
 # -         shown = quoted(column) if cls == "none" else expression(column, of, kind)
 # +         known = ("email", "phone", "full_name", "iban", "birth_on", "birth_date", "city", "postcode")
 # +         shown = expression(column, of, kind) if column in known and cls != "none" else quoted(column)
+
+
+# %% [b] wrong texts_encoded fails=nothing_raw says="something other than their mask leaves"
+# In base64 nobody can read it.
+# -         return f"null::{of}"
+# +         return f"base64(encode({name}))" if kind == "free_text" else f"null::{of}"
+
+
+# %% [b] wrong beside_what_is_harmless fails=nothing_raw says="something other than their mask leaves"
+# A segment is nobody's, whatever stands beside it.
+# -         views.setdefault((schema, table), []).append(f"{shown} as {quoted(column)}")
+# +         if (table, column) == ("customers", "segment"):
+# +             shown = "segment || ' ' || hex(email)"
+# +         views.setdefault((schema, table), []).append(f"{shown} as {quoted(column)}")
+
+
+# %% [b] wrong born_in_a_month fails=nothing_raw says="something other than their mask leaves"
+# Without the day it is no date of birth.
+# -                 "birth_date": f"make_date(year({name})::integer // 10 * 10, 1, 1)",
+# +                 "birth_date": f"date_trunc('month', {name})::date",
+
+
+# %% [b] wrong towns_elsewhere fails=nothing_raw says="the raw value can be read"
+# Who somebody is stands in the table of customers.
+# -         shown = quoted(column) if cls == "none" else expression(column, of, kind)
+# +         own = cls == "none" or (cls == "quasi" and table != "customers")
+# +         shown = quoted(column) if own else expression(column, of, kind)
+
+
+# %% [b] wrong one_view_more fails=nothing_raw says="Besides a view for each table"
+# A list of everybody helps to find one's way.
+# -     con.execute(f"create schema if not exists {quoted(environment)}")
+# +     con.execute(f"create schema if not exists {quoted(environment)}")
+# +     con.execute(
+# +         f"create or replace view {quoted(environment)}.everybody as "
+# +         "select {'a': reverse(email), 'b': [phone]} as who from core.customers"
+# +     )
+
+
+# %% [b] wrong salted_with_the_name fails=nothing_raw says="something other than their mask leaves"
+# A hash with the environment's name in it is another one in each.
+# -             return f"keyed('{environment}', {name})"
+# +             return f"sha256('{environment}' || {name})[1:32]"
 
 
 # %% [b] wrong untyped_nulls fails=runs_unchanged says="another type"

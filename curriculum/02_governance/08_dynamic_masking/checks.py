@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-from base64 import b64encode
 from collections import Counter
 from collections.abc import Sequence
 from datetime import date
@@ -199,10 +198,40 @@ def _needs_met(lab: Lab) -> tuple[int, int, list[list[Any]]]:
     return met, total, rows
 
 
+def _beyond(lab: Lab) -> tuple[int, list[list[Any]]]:
+    """Environments and kinds of all companies, and where somebody can find out more than they need."""
+    said = {
+        "raw": "the value itself",
+        "guessed": "values that are guessed and hashed",
+        "join": "which rows are one person's",
+        "last four": "the last four characters",
+        "decade": "the decade of birth",
+    }
+    places, rows = 0, []
+    for i, ((_, needs), chosen) in enumerate(zip(_companies(lab), _masks(lab), strict=True)):
+        for (environment, kind), wanted in needs.items():
+            places += 1
+            mask = chosen[environment, kind]
+            facts = _facts(lab, mask, kind)
+            for fact, words in said.items():
+                if facts[fact] and fact not in wanted and not (fact == "decade" and facts["raw"]):
+                    rows.append([i + 1, environment, kind, ", ".join(sorted(wanted)) or "nothing", mask, words])
+    return places, rows
+
+
 @check("a", "what teams need of a kind is left of it", points=1.5)
 def needs_are_met(lab: Lab) -> str:
     """Each mask on values of this world, for the needs of six drawn companies."""
     met, total, rows = _needs_met(lab)
+    places, beyond = _beyond(lab)
+    over = len({tuple(r[:3]) for r in beyond})
+    expect(
+        2 * over <= places,
+        f"In {over} of {places} environments and kinds somebody can find out more than they need. What is left for "
+        f"those who need "
+        "it is judged once that holds for half of them: the tables themselves would meet every need.",
+        misconception="too_much",
+    )
     expect(
         met == total,
         f"Of {total} needs in six companies {met} are met. Where one is not, a team's programs do not run on what you give them, "
@@ -222,29 +251,7 @@ def nothing_beyond_needs(lab: Lab) -> str:
     """What each mask leaves, beyond the needs."""
     met, total, _ = _needs_met(lab)
     expect(2 * met >= total, f"Of {total} needs {met} are met. What is left over is judged once half of them are.")
-    said = {
-        "raw": "the value itself",
-        "guessed": "values that are guessed and hashed",
-        "join": "which rows are one person's",
-        "last four": "the last four characters",
-        "decade": "the decade of birth",
-    }
-    rows = []
-    for i, ((_, needs), chosen) in enumerate(zip(_companies(lab), _masks(lab), strict=True)):
-        for (environment, kind), wanted in needs.items():
-            facts = _facts(lab, chosen[environment, kind], kind)
-            for fact, words in said.items():
-                if facts[fact] and fact not in wanted and not (fact == "decade" and facts["raw"]):
-                    rows.append(
-                        [
-                            i + 1,
-                            environment,
-                            kind,
-                            ", ".join(sorted(wanted)) or "nothing",
-                            chosen[environment, kind],
-                            words,
-                        ]
-                    )
+    _, rows = _beyond(lab)
     common = Counter(r[5] for r in rows).most_common(1)[0][0] if rows else ""
     expect(
         not rows,
@@ -414,56 +421,100 @@ def _seen(case: _Case, environment: str) -> dict[tuple[str, str], set[Any]]:
     return case.lab.once(f"seen {case.name} {environment}", make)
 
 
-WITHIN = re.compile(r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+|\+\d{8,}|\b[A-Z]{2}\d{15,}")
+def _strangers(case: _Case, environment: str) -> list[list[Any]]:
+    """What stands in a schema besides the views of the estate, and comments that are none of the table's."""
+    wanted = {c["table_name"] for c in case.columns}
+    looked = {
+        "view": "select view_name from duckdb_views() where schema_name = ?",
+        "table": "select table_name from duckdb_tables() where schema_name = ?",
+        "function or macro": "select function_name from duckdb_functions() where schema_name = ?",
+        "type": "select type_name from duckdb_types() where schema_name = ?",
+    }
+    found = [
+        [environment, what, name]
+        for what, query in looked.items()
+        for (name,) in case.database.rows(query, [environment]).rows
+        if what != "view" or name not in wanted
+    ]
+    comments = case.database.rows(
+        "select view_name, comment from duckdb_views() where schema_name = $1 and comment is not null "
+        "union all select table_name || '.' || column_name, comment from duckdb_columns() "
+        "where schema_name = $1 and comment is not null",
+        [environment],
+    )
+    return found + [[environment, f"comment on {name}", text] for name, text in comments.rows]
 
 
-@check("b", "no raw value can be read", points=2)
-def nothing_raw(lab: Lab) -> str:
-    """All values of text columns of two schemas against all values of direct columns, and what stands within texts."""
-    case = _small(lab)
-    raw = case.raw()
-    kinds = {(c["table_name"], c["column_name"]): c["kind"] for c in case.columns}
-    known: dict[str, tuple[str, str]] = {}
-    for place, values in raw.items():
-        if kinds[place] not in ("free_text", "birth_date"):
-            # src-3 stood in some columns before they were put to another use: no value of a person.
-            for v in (str(v).strip() for v in values if v is not None and not str(v).startswith("src-")):
-                # In its letters, backwards, and as text that every tool turns back.
-                for form in (v, v[::-1], b64encode(v.encode()).decode(), v.encode().hex()):
-                    known[form.lower()] = place
-    rows, texts = [], 0
-    for environment in ("dev", "analytics"):
-        total = {v for v, of in _views(case, environment).items()}
-        expect(
-            len(total) >= len({c["table"] for c in case.columns}) / 2,
-            f"The schema {environment!r} has {len(total)} views. Whether it gives anything away is judged once it "
-            f"has half of the tables.",
-        )
-        for (view, column), values in _seen(case, environment).items():
-            kind = kinds.get((view, column))
-            if kind == "birth_date" and len(raw[view, column] & values) > 0.2 * len(raw[view, column]):
-                rows.append([environment, view, column, kind, str(next(iter(sorted(values - {None}, key=str))))])
-            for v in sorted((v for v in values if isinstance(v, str)), key=str):
-                hit = (
-                    v
-                    if v.strip().lower() in known
-                    else next((m for m in WITHIN.findall(v) if m.lower() in known), None)
-                )
-                if hit is not None:
-                    texts += hit != v
-                    rows.append([environment, view, column, kind, v[:80]])
+def _differences(case: _Case, environment: str) -> list[list[Any]]:
+    """Columns of a schema that show something other than their mask leaves of the table's rows, in the table's order: schema,
+    view, column, kind, mask, raw value, what was due, what is shown."""
+    views = _views(case, environment)
+    found: list[list[Any]] = []
+    for table in dict.fromkeys(c["table"] for c in case.columns):
+        mine = [c for c in case.columns if c["table"] == table and c["column_name"] in views.get(c["table_name"], {})]
+        if not mine:
+            continue
+        # Row by row; where both sides are the same there is nothing to compare for a column that is no one's.
+        shown = [f't."{_q(c["column_name"])}"::varchar, v."{_q(c["column_name"])}"::varchar' for c in mine]
+        pairs = [
+            f"list(distinct [{pair}])"
+            + ("" if c["kind"] else f" filter ({pair.replace(', v.', ' is distinct from v.')})")
+            for c, pair in zip(mine, shown, strict=True)
+        ]
+        name = mine[0]["table_name"]
+        (row,) = case.database.rows(
+            f'select {", ".join(pairs)} from {table} t positional join {environment}."{_q(name)}" v'
+        ).rows
+        for c, values in zip(mine, row, strict=True):
+            mask = case.mask_of(environment, c["kind"])
+            for raw, got in values or []:
+                value = date.fromisoformat(raw) if c["kind"] == "birth_date" and raw else raw
+                due = masked(mask, str(c["kind"]), value, case.keys[environment])
+                if got != (None if due is None else str(due)):
+                    found.append([environment, name, c["column_name"], c["kind"], mask, raw, due, got])
                     break
+    return found
+
+
+@check("b", "each column shows what its mask leaves, and nothing else is there", points=2)
+def nothing_raw(lab: Lab) -> str:
+    """All columns of two schemas, row by row, against the masks of the policy; what else stands in the schemas."""
+    case = _small(lab)
+    rows: list[list[Any]] = []
+    strangers: list[list[Any]] = []
+    for environment in ("dev", "analytics"):
+        views = _views(case, environment)
+        expect(
+            len(views) >= len({c["table"] for c in case.columns}) / 2,
+            f"The schema {environment!r} has {len(views)} views. Whether it gives anything away is judged once it "
+            "has half of the tables.",
+        )
+        rows += _differences(case, environment)
+        strangers += _strangers(case, environment)
+    open_to_all = [r for r in rows if r[7] is not None and r[7] == r[5]]
     expect(
         not rows,
-        f"Personal data can be read in {len(rows)} columns of the masked schemas. A developer's laptop is where it will be lost.",
+        f"{len(rows)} columns of the masked schemas show something other than their mask leaves; in {len(open_to_all)} of them "
+        "the raw value can be read. A developer's laptop is where it will be lost.",
         evidence=Evidence(
-            "Columns in which it stands, with one value each",
-            Table.of(["schema", "view", "column", "kind", "value"], rows[:10]),
+            "Columns, with one value each",
+            Table.of(
+                ["schema", "view", "column", "kind", "mask", "in the table", "due", "yours"],
+                [[*r[:5], *(None if v is None else str(v)[:60] for v in r[5:])] for r in rows[:10]],
+            ),
         ),
         ask="Which rule of yours should have covered this column?",
-        misconception="texts" if texts and texts * 2 >= len(rows) else "raw_left",
+        misconception="texts" if rows and all(r[3] == "free_text" for r in rows) else "raw_left",
     )
-    return f"None of {len(known) // 4:,} personal values can be read in either schema."
+    expect(
+        not strangers,
+        f"Besides a view for each table, {len(strangers)} things stand in the schemas that developers read: the first is "
+        f"{strangers[0][1] if strangers else ''}. Nobody has looked at what they show.",
+        evidence=Evidence("What else is there", Table.of(["schema", "what", "name or text"], strangers[:10])),
+        ask="What does somebody who lists the schema find?",
+        misconception="raw_left",
+    )
+    return f"{len(case.columns)} columns in each of two schemas show what their mask leaves."
 
 
 @check("b", "programs run on it unchanged", points=1.5)
@@ -750,7 +801,7 @@ def keys_are_kept(lab: Lab) -> str:
         for name, text in case.database.rows(attack["query"]).rows:
             for environment, key in case.keys.items():
                 expect(
-                    key not in str(text),
+                    key not in str(text) and key[::-1] not in str(text),
                     f"The key of {environment} stands in {what}: {name}. Whoever may read the schema may read that, too.",
                     ask="Who computes the mask, if the view does not know the key?",
                     misconception="key_in_view",

@@ -51,7 +51,9 @@ lab.con.sql("""
 # | `keyed` | HMAC-SHA256 under the environment's key, 32 hexadecimal digits |
 # | `keyed_format` | the same in the kind's shape: an e-mail address, a phone number, else other digits (letters stay) |
 #
-# Null stays null; `generalise` leaves all other kinds as they are (1984-07-22 becomes 1980-01-01, 1984 becomes 1980). The query
+# Null stays null, and no policy of task b puts `keyed` or `keyed_format` on what is no text, or `keyed_format` on names and
+# addresses, whose letters it would leave; `generalise` leaves all other kinds as they are (1984-07-22 becomes 1980-01-01,
+# 1984 becomes 1980). The query
 # gateway has functions in SQL that know the keys: `keyed(environment, value)`, `keyed_email(environment, value)`,
 # `keyed_phone(environment, value)` and `keyed_shape(environment, value)`; the last three are `keyed_format` for `email`, for
 # `phone` and for all other kinds. They take and return VARCHAR. This cell makes them callable on `lab.con`, with keys for
@@ -93,7 +95,8 @@ lab.con.sql("from ops.environment_needs order by environment, kind, need").df().
 
 # %% [markdown]
 # **Judged** (3 points), on the needs of six drawn companies and values of this world: all needs are met (1.5), and nobody can
-# find out more than they need (1.5; nothing to be had while fewer than half of the needs are met).
+# find out more than they need (1.5). Each counts only while the other holds for half of what it is about. What no mask could
+# meet is not drawn: no join with last four, no join of dates, no join and shape of names or addresses, nothing of texts.
 
 
 # %% tags=["task-a"]
@@ -159,7 +162,9 @@ lab.check("a")
 #    is as it should be then. No change of your code may be needed for a column that did not exist when you wrote it.
 # 4. Nobody who may read the schema finds the key: not in the text of a view, a macro, a variable or a table.
 #
-# A name of a column may be anything: quote it. Read tables and tags from `ops.tables` (`table_schema`, `table_name`),
+# The tables lie in an attached database here and in the connection's own when it is judged: name them by schema and name. A
+# name of
+# a column may be anything: quote it. Read tables and tags from `ops.tables` (`table_schema`, `table_name`),
 # `ops.columns` and `ops.column_tags` through `con`. To try: `masked_views(lab.con, POLICY, "dev", KEYS["dev"])` with this
 # policy for `dev`:
 
@@ -176,7 +181,8 @@ POLICY = [
 # %% [markdown]
 # **Judged** (7 points), for `dev` and another environment, on this world and a smaller one:
 #
-# * no value of a direct column is found in any column of the schema, nor within a text (2);
+# * each column shows, row by row and in the table's order, what its mask leaves, and columns tagged `none` what the table has;
+#   besides a view for each table nothing stands in the schema: no other view, table, macro or type, and no comment (2);
 # * tables, columns and types are those of the estate; where the mask of `email`, `phone` or `person_name` is a keyed one, the
 #   number of different values of each column, and of those that two columns have in common, is that of the tables; where it is
 #   `keyed_format` or `fixed`, values of `email`, `phone`, `bank_account` and `card_number` have the shape (1.5);
