@@ -57,7 +57,7 @@ MISCONCEPTIONS = {
     "one_key": "With one key for all environments, whoever has two of them can join them.",
 }
 
-COMPANIES, SMALL_SCALE = 6, 0.002
+COMPANIES, SMALL_SCALE = 6, 0.001
 REPORT_TOLERANCE, REIDENTIFIED_SHARE, MERGED_SHARE = 0.05, 0.005, 0.01
 KINDS = (*FIXED, "free_text")
 NUMBERS = ("phone", "bank_account", "card_number", "national_id")
@@ -338,19 +338,6 @@ class _Case:
         row = self.database.rows(f"select {lists} from {place}").rows[0]
         return {c: set(v or []) for c, v in zip(columns, row, strict=True)}
 
-    def raw(self) -> dict[tuple[str, str], set[Any]]:
-        """Different values of the direct columns, by table and column."""
-
-        def make() -> dict[tuple[str, str], set[Any]]:
-            found = {}
-            for table in dict.fromkeys(c["table"] for c in self.columns):
-                mine = [c for c in self.columns if c["table"] == table and c["kind"] and not c["is_quasi"]]
-                for column, values in self.distinct(table, [c["column_name"] for c in mine]).items():
-                    found[mine[0]["table_name"], column] = values
-            return found
-
-        return self.lab.kept(f"raw {self.name}", make)
-
 
 def _q(name: str) -> str:
     return name.replace('"', '""')
@@ -407,18 +394,37 @@ def _views(case: _Case, environment: str) -> dict[str, dict[str, str]]:
     return found
 
 
-def _seen(case: _Case, environment: str) -> dict[tuple[str, str], set[Any]]:
-    """Different values of text and date columns by view and column, as somebody in the environment reads them."""
+Place = tuple[str, str]  # table (its view has the same name) and column
 
-    def make() -> dict[tuple[str, str], set[Any]]:
-        found = {}
-        for view, columns in _views(case, environment).items():
-            names = [c for c, of in columns.items() if of in ("VARCHAR", "DATE")]
-            for column, values in case.distinct(f'{environment}."{_q(view)}"', names).items():
-                found[view, column] = values
+
+def _pairs(case: _Case, environment: str) -> dict[Place, list[list[str | None]]]:
+    """By column that a schema shows, pairs of texts [in the table, in the view], each once, row by row in the table's order; of
+    columns that are no one's those alone that differ."""
+
+    def make() -> dict[Place, list[list[str | None]]]:
+        views, found = _views(case, environment), {}
+        for table in dict.fromkeys(c["table"] for c in case.columns):
+            name = table.partition(".")[2]
+            mine = [c for c in case.columns if c["table"] == table and c["column_name"] in views.get(name, {})]
+            parts = []
+            for c in mine:
+                raw, shown = (f'{side}."{_q(c["column_name"])}"::varchar' for side in "tv")
+                only = "" if c["kind"] else f" filter ({raw} is distinct from {shown})"
+                parts.append(f"list(distinct [{raw}, {shown}]){only}")
+            if parts:
+                view = f'{environment}."{_q(name)}"'
+                (row,) = case.database.rows(f"select {', '.join(parts)} from {table} t positional join {view} v").rows
+                found |= {(name, c["column_name"]): pairs or [] for c, pairs in zip(mine, row, strict=True)}
         return found
 
-    return case.lab.once(f"seen {case.name} {environment}", make)
+    return case.lab.once(f"pairs {case.name} {environment}", make)
+
+
+def _sides(case: _Case, environment: str) -> tuple[dict[Place, set[str]], dict[Place, set[str]]]:
+    """Different values of each column in its table and in its view, nulls left out."""
+    pairs = _pairs(case, environment)
+    raw, seen = ({p: {pair[side] for pair in ps} - {None} for p, ps in pairs.items()} for side in (0, 1))
+    return raw, seen
 
 
 def _strangers(case: _Case, environment: str) -> list[list[Any]]:
@@ -446,33 +452,18 @@ def _strangers(case: _Case, environment: str) -> list[list[Any]]:
 
 
 def _differences(case: _Case, environment: str) -> list[list[Any]]:
-    """Columns of a schema that show something other than their mask leaves of the table's rows, in the table's order: schema,
-    view, column, kind, mask, raw value, what was due, what is shown."""
-    views = _views(case, environment)
+    """Columns of a schema that show something other than their mask leaves: schema, view, column, kind, mask, what is in the
+    table, what was due, what is shown."""
+    pairs = _pairs(case, environment)
     found: list[list[Any]] = []
-    for table in dict.fromkeys(c["table"] for c in case.columns):
-        mine = [c for c in case.columns if c["table"] == table and c["column_name"] in views.get(c["table_name"], {})]
-        if not mine:
-            continue
-        # Row by row; where both sides are the same there is nothing to compare for a column that is no one's.
-        shown = [f't."{_q(c["column_name"])}"::varchar, v."{_q(c["column_name"])}"::varchar' for c in mine]
-        pairs = [
-            f"list(distinct [{pair}])"
-            + ("" if c["kind"] else f" filter ({pair.replace(', v.', ' is distinct from v.')})")
-            for c, pair in zip(mine, shown, strict=True)
-        ]
-        name = mine[0]["table_name"]
-        (row,) = case.database.rows(
-            f'select {", ".join(pairs)} from {table} t positional join {environment}."{_q(name)}" v'
-        ).rows
-        for c, values in zip(mine, row, strict=True):
-            mask = case.mask_of(environment, c["kind"])
-            for raw, got in values or []:
-                value = date.fromisoformat(raw) if c["kind"] == "birth_date" and raw else raw
-                due = masked(mask, str(c["kind"]), value, case.keys[environment])
-                if got != (None if due is None else str(due)):
-                    found.append([environment, name, c["column_name"], c["kind"], mask, raw, due, got])
-                    break
+    for c in case.columns:
+        kind, mask = c["kind"], case.mask_of(environment, c["kind"])
+        for raw, got in pairs.get((c["table_name"], c["column_name"]), []):
+            value = date.fromisoformat(raw) if kind == "birth_date" and raw else raw
+            due = masked(mask, str(kind), value, case.keys[environment])
+            if got != (None if due is None else str(due)):
+                found.append([environment, c["table_name"], c["column_name"], kind, mask, raw, due, got])
+                break
     return found
 
 
@@ -552,13 +543,13 @@ def runs_unchanged(lab: Lab) -> str:
 
 
 def _expect_joins_and_shapes(case: _Case, environment: str) -> None:
-    raw, seen = case.raw(), _seen(case, environment)
+    raw, seen = _sides(case, environment)
     for kind in KINDS:
         mask = case.mask_of(environment, kind)
         places = [(c["table_name"], c["column_name"]) for c in case.columns if c["kind"] == kind]
         if kind in JOINED and mask in ("keyed", "keyed_format"):
             for i, a in enumerate(places):
-                want, got = len(raw[a] - {None}), len(seen[a] - {None})
+                want, got = len(raw[a]), len(seen[a])
                 expect(
                     abs(want - got) <= max(1, MERGED_SHARE * want),
                     f"{a[0]}.{a[1]} has {want:,} different values ({kind}), {environment}.{a[0]} {got:,}: a count "
@@ -567,7 +558,7 @@ def _expect_joins_and_shapes(case: _Case, environment: str) -> None:
                     misconception="random",
                 )
                 for b in places[:i]:
-                    want, got = len((raw[a] & raw[b]) - {None}), len((seen[a] & seen[b]) - {None})
+                    want, got = len(raw[a] & raw[b]), len(seen[a] & seen[b])
                     expect(
                         abs(want - got) <= max(1, MERGED_SHARE * want),
                         f"{a[0]}.{a[1]} and {b[0]}.{b[1]} have {want:,} values in common ({kind}), in {environment} "
@@ -578,9 +569,9 @@ def _expect_joins_and_shapes(case: _Case, environment: str) -> None:
                     )
         if kind in ("email", "phone", "bank_account", "card_number") and mask in ("keyed_format", "fixed"):
             for place in places:
-                bad = [v for v in seen[place] if v is not None and not _has_shape(kind, str(v), raw[place])]
+                bad = [v for v in seen[place] if not _has_shape(kind, v)]
                 expect(
-                    not bad and (seen[place] - {None} or not raw[place] - {None}),
+                    not bad and (seen[place] or not raw[place]),
                     f"{environment}.{place[0]}.{place[1]} ({kind}, {mask}) has values that programs refuse, or "
                     f"none: {bad[:2] or 'only nulls'}.",
                     ask="Which function of the gateway keeps this kind's shape?",
@@ -588,7 +579,7 @@ def _expect_joins_and_shapes(case: _Case, environment: str) -> None:
                 )
 
 
-def _has_shape(kind: str, value: str, raw: set[Any]) -> bool:
+def _has_shape(kind: str, value: str) -> bool:
     # Other digits for digits: what had no shape before (src-3) has none after.
     return SHAPES[kind].fullmatch(value) is not None or (
         kind in ("bank_account", "card_number") and value.startswith("src-")
@@ -711,9 +702,10 @@ def attacks_fail(lab: Lab) -> str:
     for value in known:
         for name in functions:
             digests[hashlib.new(name, value.encode()).hexdigest()[:16]] = (name, value)
-    for (view, column), values in _seen(case, "dev").items():
-        for v in values:
-            hit = digests.get(str(v)[:16].lower())
+    for view, columns in views.items():
+        texts = [c for c, of in columns.items() if of == "VARCHAR"]
+        for column, values in case.distinct(f'dev."{_q(view)}"', texts).items():
+            hit = next((digests[v[:16].lower()] for v in values if v and v[:16].lower() in digests), None)
             expect(
                 hit is None,
                 f"dev.{view}.{column} has the {hit[0] if hit else ''} of a value that everybody can guess: "
@@ -819,11 +811,11 @@ def keys_are_kept(lab: Lab) -> str:
     for kind in KINDS:
         masks = [case.mask_of(e, kind) for e in ("dev", "analytics")]
         if set(masks) <= {"keyed", "keyed_format"} and masks[0] == masks[1]:
-            a, b = (_seen(case, e) for e in ("dev", "analytics"))
+            a, b = (_sides(case, e)[1] for e in ("dev", "analytics"))
             for c in case.columns:
                 place = (c["table_name"], c["column_name"])
                 if c["kind"] == kind and place in a and place in b:
-                    common = {v for v in a[place] & b[place] if v is not None and not str(v).startswith("src-")}
+                    common = {v for v in a[place] & b[place] if not v.startswith("src-")}
                     expect(
                         not common,
                         f"{place[0]}.{place[1]} ({kind}) has {len(common):,} masked values that dev and analytics "
