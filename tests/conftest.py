@@ -1,9 +1,11 @@
 """Shared by all tests: a home of their own (worlds are built once for all workers), and helpers to grade notebooks."""
 
+import contextlib
 import os
 import shutil
 import sys
 import tempfile
+from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
 
@@ -25,10 +27,30 @@ from grader.job import Job, sources_digest
 from grader.limits import Limits
 from grader.sample import notebook_with
 from grader.sandbox import SANDBOX
-from workshop.topics import syllabus, topic
+from workshop import trusted
+from workshop.agent import Agent
+from workshop.lab import Connections
+from workshop.topics import load_checks, syllabus, topic
+from workshop.world import ensure_world, opaque_name
 
 TOPICS = [t.id for t in syllabus().topics if t.exists]
 SEED = bytes.fromhex("5eed5eed5eed5eed5eed5eed5eed5eed")
+
+
+@contextlib.contextmanager
+def lab_in_process(topic_id: str, seed: bytes, names: dict[str, Any] | None = None) -> Iterator[trusted.Lab]:
+    """The trusted side of a lab at grading scale, for a learner in this process who has written ``names``."""
+    item = topic(topic_id)
+    subjects = load_checks(item).subjects
+    files = ensure_world(opaque_name(seed), seed, syllabus().course["grading_scale"], subjects)
+    connections = Connections({files.name: files})
+    carrier = trusted.InProcess(Agent(names or {}, connections), connections.offered)
+    lab = trusted.Lab(item.id, trusted.World(files), seed, carrier, subjects)
+    try:
+        yield lab
+    finally:
+        lab.close()
+        connections.close()
 
 
 class Marked:

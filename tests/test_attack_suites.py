@@ -3,34 +3,22 @@
 from collections.abc import Iterator
 
 import pytest
-from conftest import SEED
+from conftest import SEED, lab_in_process
 
 from workshop import trusted
-from workshop.agent import Agent
-from workshop.lab import Connections
-from workshop.topics import load_checks, syllabus, topic
-from workshop.world import ensure_world, opaque_name
-
-
-def lab_of(topic_id: str) -> Iterator[trusted.Lab]:
-    item = topic(topic_id)
-    files = ensure_world(opaque_name(SEED), SEED, syllabus().course["grading_scale"], load_checks(item).subjects)
-    connections = Connections({files.name: files})
-    carrier = trusted.InProcess(Agent({}, connections), connections.offered)
-    lab = trusted.Lab(topic_id, trusted.World(files), SEED, carrier, load_checks(item).subjects)
-    yield lab
-    lab.close()
-    connections.close()
+from workshop.topics import load_checks, topic
 
 
 @pytest.fixture
 def access() -> Iterator[trusted.Lab]:
-    yield from lab_of("2.2")
+    with lab_in_process("2.2", SEED) as lab:
+        yield lab
 
 
 @pytest.fixture
 def masking() -> Iterator[trusted.Lab]:
-    yield from lab_of("2.8")
+    with lab_in_process("2.8", SEED) as lab:
+        yield lab
 
 
 def test_every_attack_on_the_gateway_leaks_without_one(access: trusted.Lab) -> None:

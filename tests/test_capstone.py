@@ -6,19 +6,19 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from conftest import lab_in_process
 from test_notebooks import CONTRACT_SEEDS, GRADING_SCALE
 
 from grader.bank import cells_with, run_cells
 from grader.job import sources_digest
 from workshop import lab as runtime
-from workshop.agent import Agent
 from workshop.authoring import compose, notebook_cell, task_source
 from workshop.checks import LearnerError, NotAttempted
 from workshop.errors import UsageError
 from workshop.lab import Connections
 from workshop.reference import solved_lab
 from workshop.topics import Topic, load_checks, topic
-from workshop.trusted import InProcess, Lab, World
+from workshop.trusted import Lab
 from workshop.world import ensure_world, opaque_name
 
 CAPSTONE = "3.9"
@@ -27,13 +27,8 @@ CAPSTONE = "3.9"
 @pytest.fixture
 def lab() -> Iterator[Lab]:
     """Its lab on a world of the contract, before anything is written."""
-    item, seed = topic(CAPSTONE), CONTRACT_SEEDS[0]
-    subjects = load_checks(item).subjects
-    files = ensure_world(opaque_name(seed), seed, GRADING_SCALE, subjects)
-    connections = Connections({files.name: files})
-    names: dict = {"policy": lambda con: "mine", "answer": 42}
-    yield Lab(item.id, World(files), seed, InProcess(Agent(names, connections), connections.offered), subjects)
-    connections.close()
+    with lab_in_process(CAPSTONE, CONTRACT_SEEDS[0], {"policy": lambda con: "mine", "answer": 42}) as made:
+        yield made
 
 
 def test_all_nine_of_ones_own_make_the_month_of_the_references() -> None:

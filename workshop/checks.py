@@ -20,6 +20,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from decimal import Decimal
+from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from workshop.codec import encode as _encode
@@ -139,6 +141,14 @@ def expect(
     if not condition:
         shown = evidence() if callable(evidence) else evidence
         raise CheckFailed(message, evidence=shown, ask=ask, misconception=misconception)
+
+
+@cache
+def read_cases(path: Path) -> list[dict[str, Any]]:
+    """Cases that a topic keeps as data: the list in a YAML file beside its checks.py, read once. Not to be changed."""
+    import yaml
+
+    return yaml.safe_load(path.read_text(encoding="utf-8"))
 
 
 def as_table(value: Any, what: str, columns: Sequence[str]) -> Table:

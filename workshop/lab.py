@@ -84,6 +84,10 @@ class Lab:
         """DuckDB: the world's schemas (core, raw, ops ...) read-only, and a scratch database of your own beside them."""
         return self._connections(self.world)
 
+    def rows(self, query: str) -> list[dict[str, Any]]:
+        """The rows of a query as dicts, the form in which functions of a lab are given tables."""
+        return Table.from_cursor(self.con.execute(query)).dicts()
+
     def _letter(self, task: str) -> str:
         letters = [t.letter for t in self._item.tasks]
         if task not in letters:

@@ -362,6 +362,18 @@ class Lab:
             return codec.dumps({"raise": {"type": type(error).__name__, "message": str(error)}})
 
 
+def copies_of(tables: Sequence[str], rows: int | None = None) -> list[str]:
+    """Set-up of a database that is opened with_world: copies of its tables ("core.customers"; the first ``rows`` of each), which
+    may be changed, under the same names, and no world any longer."""
+    limit = "" if rows is None else f" order by rowid limit {rows}"
+    return [
+        *(f"create schema memory.{s}" for s in dict.fromkeys(t.partition(".")[0] for t in tables)),
+        *(f"create table memory.{t} as from world.{t}{limit}" for t in tables),
+        "set search_path = 'memory.main'",
+        "detach world",
+    ]
+
+
 class FrozenLab(Lab):
     """A lab whose caller can stand still between two statements on a database, with its transaction open, while others work.
 

@@ -169,13 +169,8 @@ lab.check("a")
 
 
 # %%
-def rows(query):
-    """The rows of a query as dicts."""
-    result = lab.con.sql(query)
-    return [dict(zip(result.columns, row, strict=True)) for row in result.fetchall()]
-
-
-facts, questions = rows("from ops.tag_facts order by fact"), rows("from ops.tag_questions order by question_id")
+facts = lab.rows("from ops.tag_facts order by fact")
+questions = lab.rows("from ops.tag_questions order by question_id")
 lab.con.sql("from ops.tag_facts order by fact").df()
 
 # %%

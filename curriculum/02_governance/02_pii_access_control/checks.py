@@ -12,11 +12,9 @@ from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from workshop.checks import CheckFailed, Evidence, LearnerError, as_table, check, expect
+from workshop.checks import CheckFailed, Evidence, LearnerError, as_table, check, expect, read_cases
 from workshop.table import Table
-from workshop.trusted import JudgedDatabase, Lab
+from workshop.trusted import JudgedDatabase, Lab, copies_of
 from workshop.world.build import history
 
 SUBJECTS = ("access",)
@@ -250,9 +248,7 @@ class _Gate:
         return query
 
     def databases(self, lab: Lab) -> tuple[JudgedDatabase, JudgedDatabase]:
-        setup = [f"create schema memory.{s}" for s in dict.fromkeys(t.split(".")[0] for t in TABLES_CASE)]
-        setup += [f"create table memory.{t} as from world.{t} order by rowid limit {ROWS}" for t in TABLES_CASE]
-        setup += ["set search_path = 'memory.main'", "detach world"]
+        setup = copies_of(TABLES_CASE, ROWS)
         other = []
         for place, r in enumerate(self.forbidden):
             name = '"' + r["column_name"].replace('"', '""') + '"'
@@ -271,8 +267,8 @@ def _gate(lab: Lab) -> _Gate:
     return lab.kept("gate", lambda: _Gate(lab))
 
 
-def _suite(name: str) -> list[dict[str, str]]:
-    return yaml.safe_load((HERE / f"{name}.yaml").read_text(encoding="utf-8"))
+def _suite(name: str) -> list[dict[str, Any]]:
+    return read_cases(HERE / f"{name}.yaml")
 
 
 def _answer(lab: Lab, query: str, role: str) -> dict[str, Any]:

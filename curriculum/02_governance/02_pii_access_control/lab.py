@@ -17,13 +17,6 @@ from workshop import TODO, open_lab
 
 lab = open_lab("2.2", world=WORLD, scale=SCALE)
 
-
-def rows(query):
-    """The rows of a query as dicts."""
-    result = lab.con.sql(query)
-    return [dict(zip(result.columns, row, strict=True)) for row in result.fetchall()]
-
-
 # %% [markdown]
 # ## Task a: rules and duties
 #
@@ -93,9 +86,9 @@ from datetime import date
 
 try:
     made = access_policy(
-        rows("from ops.role_needs order by kind, role"),
-        rows("from ops.grants order by person_id, valid_from_at, role"),
-        rows("from ops.duty_conflicts order by all"),
+        lab.rows("from ops.role_needs order by kind, role"),
+        lab.rows("from ops.grants order by person_id, valid_from_at, role"),
+        lab.rows("from ops.duty_conflicts order by all"),
         date(2026, 6, 30),
     )
     print(len(made["rules"]), "rules,", len(made["revoke"]), "revocations")
@@ -120,7 +113,7 @@ POLICY = {
         {"rule": "R4", "kind": "person_name", "roles": ["care"]},
     ],
 }
-for r in rows("""
+for r in lab.rows("""
     select t.table_schema || '.' || t.table_name as name, c.column_name,
       max(split_part(g.tag, ':', 2)) filter (g.tag like 'privacy.kind:%') as kind
     from ops.tables t join ops.columns c using (asset_id) join ops.column_tags g using (asset_id, column_name)
@@ -383,10 +376,10 @@ import json
 
 try:
     found = audit(
-        rows("from ops.access_log order by seq"),
-        [{**v, "rules": json.loads(v["rules"])} for v in rows("from ops.policy_versions order by version")],
-        rows("from ops.engine_log order by query_id"),
-        rows("from ops.log_anchors order by day_on"),
+        lab.rows("from ops.access_log order by seq"),
+        [{**v, "rules": json.loads(v["rules"])} for v in lab.rows("from ops.policy_versions order by version")],
+        lab.rows("from ops.engine_log order by query_id"),
+        lab.rows("from ops.log_anchors order by day_on"),
     )
     print(len(found), "findings")
 except TODO:

@@ -15,12 +15,10 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from workshop.checks import CheckFailed, Evidence, as_table, check, expect
+from workshop.checks import CheckFailed, Evidence, as_table, check, expect, read_cases
 from workshop.masking import ENVIRONMENTS, FIXED, MASKS, generalised, masked
 from workshop.table import Table
-from workshop.trusted import JudgedDatabase, Lab, World
+from workshop.trusted import JudgedDatabase, Lab, World, copies_of
 from workshop.world.build import history
 
 SUBJECTS = ("masking",)
@@ -344,20 +342,11 @@ def _q(name: str) -> str:
 
 
 def _setup(tables: Sequence[str]) -> list[str]:
-    """Statements that copy tables of a world, with what the catalogue has about them, and let go of the world."""
+    """Statements that copy tables of a world, and what the catalogue has about them."""
     listed = ", ".join(f"'{t}'" for t in tables)
-    keep = f"asset_id in (select asset_id from world.ops.tables where table_schema || '.' || table_name in ({listed}))"
-    schemas = dict.fromkeys([t.split(".")[0] for t in tables] + ["ops", "core"])
-    return [
-        *(f"create schema if not exists memory.{s}" for s in schemas),
-        *(f"create table memory.{t} as from world.{t}" for t in tables),
-        *(
-            f"create table memory.ops.{t} as from world.ops.{t} where {keep}"
-            for t in ("tables", "columns", "column_tags")
-        ),
-        "set search_path = 'memory.main'",
-        "detach world",
-    ]
+    others = f"asset_id not in (select asset_id from ops.tables where table_schema || '.' || table_name in ({listed}))"
+    catalogue = ("ops.columns", "ops.column_tags", "ops.tables")
+    return [*copies_of([*tables, *catalogue]), *(f"delete from {t} where {others}" for t in catalogue)]
 
 
 def _small(lab: Lab) -> _Case:
@@ -590,8 +579,7 @@ QUASI = {"country": "country_code", "city": "city", "postcode": "postcode", "bir
 
 
 def _attacks(group: str) -> list[dict[str, Any]]:
-    suite = yaml.safe_load((Path(__file__).parent / "attacks.yaml").read_text(encoding="utf-8"))
-    return [a for a in suite if a["group"] == group]
+    return [a for a in read_cases(Path(__file__).parent / "attacks.yaml") if a["group"] == group]
 
 
 def _reports(case: _Case, schema: str) -> dict[str, dict[Any, float]]:

@@ -126,14 +126,8 @@ def masks(needs):
 
 
 # %% tags=["nbval-check-output"]
-def rows(query):
-    """The rows of a query as dicts."""
-    result = lab.con.sql(query)
-    return [dict(zip(result.columns, row, strict=True)) for row in result.fetchall()]
-
-
 try:
-    print(len(masks(rows("from ops.environment_needs order by environment, kind, need"))), "masks")
+    print(len(masks(lab.rows("from ops.environment_needs order by environment, kind, need"))), "masks")
 except TODO:
     print("not attempted yet")
 
@@ -258,7 +252,7 @@ def masked_views(con, policy, environment, key):
 # %% tags=["nbval-check-output"]
 try:
     masked_views(lab.con, POLICY, "dev", KEYS["dev"])
-    print(len(rows("from duckdb_views() where schema_name = 'dev'")), "views")
+    print(len(lab.rows("from duckdb_views() where schema_name = 'dev'")), "views")
 except TODO:
     print("not attempted yet")
 

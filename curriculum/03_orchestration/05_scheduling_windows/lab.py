@@ -253,13 +253,12 @@ def expand(schedule, period, zone):
 # %% tags=["nbval-check-output"]
 from datetime import date
 
-found = lab.con.sql("""
+calendar = lab.rows("""
     select job_id, local_time, weekday::integer as weekday, month_day::integer as month_day
     from ops.cluster_jobs
     where cadence <> 'nightly' and time_zone = 'Europe/Berlin'
     order by job_id
 """)
-calendar = [dict(zip(found.columns, row, strict=True)) for row in found.fetchall()]
 try:
     runs = expand(calendar, (date(2026, 3, 28), date(2026, 3, 31)), "Europe/Berlin")
     for run in sorted(runs, key=lambda run: (run["starts_at"], run["job_id"])):
