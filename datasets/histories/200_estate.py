@@ -37,15 +37,15 @@ KINDS = ("person_name", "email", "phone", "postal_address", "birth_date", "natio
 @dataclass(frozen=True)
 class Column:
     """One column of a table: the names that say what it is, its SQL, and what it holds (``kind``: see KINDS; None: nothing of
-    a person). ``is_quasi``: shared by many, tells who somebody is together with others. ``late``: used so only in the newest
-    rows. ``presence``: the share of worlds that have it."""
+    a person). ``is_quasi``: shared by many, tells who somebody is together with others. ``only_in``: used so only in the
+    "newest" or "oldest" rows. ``presence``: the share of worlds that have it."""
 
     names: tuple[str, ...]
     sql: str
     kind: str | None = None
     is_quasi: bool = False
     fixed: bool = False
-    late: bool = False
+    only_in: str | None = None
     presence: float = 1.0
 
 
@@ -217,7 +217,7 @@ TABLES = (
         _c("payer_ip ip", "p.ip", "ip_address"),
         _c("card_color", "pick(['blue', 'gold', 'black'], x, 32)"),
         _c("amount_minor", "(100 + floor(20000 * u(x, 33)))::integer"),
-        _c("contact_ref", "p.email", "email", late=True, presence=0.8),
+        _c("contact_ref", "p.email", "email", only_in="newest", presence=0.8),
         _c("protocol_version", VERSION),
         _c("ip_country", "p.country_code", "country", is_quasi=True, presence=0.7),
     )),
@@ -229,7 +229,7 @@ TABLES = (
         _c("postcode", POSTCODE, "postcode", is_quasi=True),
         _c("notify_phone recipient_phone", PHONE, "phone", presence=0.9),
         _c("address_type", "pick(['home', 'shop', 'locker'], x, 30)"),
-        _c("second_contact", "case when u(x, 35) < 0.5 then p.phone end", "phone", late=True, presence=0.8),
+        _c("second_contact", "case when u(x, 35) < 0.5 then p.phone end", "phone", only_in="newest", presence=0.8),
         _c("weight_g", "(100 + floor(9000 * u(x, 31)))::integer"),
         _c("driver_note courier_note", f"case when u(x, 32) < 0.6 then null else {_text(33)} end", "free_text", presence=0.8),
         _c("depot_phone", "'+49 30 5550' || (10 + floor(12 * u(x, 34)))::integer", presence=0.7),
@@ -244,7 +244,7 @@ TABLES = (
         _c("username_rule", "pick(['v1', 'v2'], x, 31)", presence=0.7),
         _c("screens", "(1 + floor(30 * u(x, 32)))::integer"),
         _c("referrer", "pick(['mail', 'push', 'search', 'none'], x, 33)"),
-        _c("login_hint", "case when u(x, 34) < 0.3 then p.email end", "email", late=True, presence=0.7),
+        _c("login_hint", "case when u(x, 34) < 0.3 then p.email end", "email", only_in="oldest"),
         _c("started_at", LOADED, fixed=True),
     )),
     ("raw", "web_forms", 18, "answers of forms, by the number of their field", 400_000, "draw('estate_forms', i)", (
@@ -284,7 +284,7 @@ TABLES = (
         _c("employee employee_name", "a.full_name", "person_name"),
         _c("work_email staff_mail", "a.email", "email", presence=0.8),
         _c("door_name", "pick(['Dock A', 'Dock B', 'Gate 3', 'Office'], x, 30)"),
-        _c("visitor", "case when u(x, 34) < 0.5 then p.full_name end", "person_name", late=True, presence=0.7),
+        _c("visitor", "case when u(x, 34) < 0.5 then p.full_name end", "person_name", only_in="newest", presence=0.7),
         _c("badge_no", "(40000 + floor(900 * u(x, 31)))::integer"),
         _c("reader_address", "'10.20.' || floor(4 * u(x, 32))::integer || '.' || (1 + floor(6 * u(x, 33)))::integer"),
         _c("swiped_at", LOADED, fixed=True),
@@ -311,7 +311,7 @@ TABLES = (
         _c("birth_cohort", "(year(p.birth_on) // 10 * 10)::varchar || 's'", "birth_decade", is_quasi=True),
         _c("city", CITY, "city", is_quasi=True),
         _c("is_mobile", "u(x, 32) < 0.6"),
-        _c("forwarded_to", "case when u(x, 33) < 0.4 then p.email end", "email", late=True, presence=0.8),
+        _c("forwarded_to", "case when u(x, 33) < 0.4 then p.email end", "email", only_in="oldest"),
         _c("answered_at", LOADED, fixed=True),
     )),
     ("mart", "active_customers", 17, "customers who bought within a quarter", 0, "draw('estate_active', i)", (
@@ -470,22 +470,14 @@ def _choose(columns: tuple[Column, ...], rng: np.random.Generator) -> tuple[list
         share = float(rng.uniform(*TEXT_SHARE))
         since = float(rng.uniform(0.45, 0.75))
         sql = column.sql.replace("{share}", f"{share:.4f}")
-        if column.late:
-            sql = f"case when i > {since:.3f} * n then {sql} else 'src-' || (1 + floor(9 * u(x, 60)))::integer end"
+        if column.only_in:
+            there_if = f"i {'>' if column.only_in == 'newest' else '<='} {since:.3f} * n"
+            sql = f"case when {there_if} then {sql} else 'src-' || (1 + floor(9 * u(x, 60)))::integer end"
         chosen.append((name, sql))
         if column.kind:
-            how = (
-                "text"
-                if column.kind == "free_text"
-                else "late"
-                if column.late
-                else "content"
-                if is_cryptic
-                else "plain"
-            )
-            found.append(
-                (name, column.kind, how, share if how == "text" else 1 - since if column.late else 1.0, column.is_quasi)
-            )
+            how = "text" if column.kind == "free_text" else column.only_in or ("content" if is_cryptic else "plain")
+            part = {"text": share, "newest": 1 - since, "oldest": since}.get(how, 1.0)
+            found.append((name, column.kind, how, part, column.is_quasi))
     return chosen, found
 
 

@@ -92,6 +92,12 @@ def tag_columns(con):
 # +         starts, size = [0], min(rows, 800)
 
 
+# %% [a] wrong newest_rows fails=personal_is_found says="older rows only"
+# The newest rows are taken for all of them.
+# -         starts, size = ([0, rows - 400], 400) if rows > 800 else ([0], rows)
+# +         starts, size = [max(0, rows - 800)], min(rows, 800)
+
+
 # %% [a] wrong no_texts fails=personal_is_found says="within texts"
 # Only whole values are looked at.
 # -             return "free_text"

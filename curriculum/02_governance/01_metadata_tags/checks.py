@@ -43,6 +43,7 @@ HINTS = {
 MISCONCEPTIONS = {
     "names_only": "What a column is called is what somebody thought of it once. What does it hold?",
     "oldest_only": "The first rows are the oldest. Some columns were put to another use since.",
+    "newest_only": "The newest rows show what a column is used for now. What was written into it before is still there.",
     "texts": "Nobody searches for an IBAN in a column called message, and one in twelve messages has one in it.",
     "shape_only": "A version of four parts has the shape of an address. How many different ones are there?",
     "everything": "If everything is personal, nothing is: who gets access to what is decided by these tags.",
@@ -61,7 +62,13 @@ COMPANIES, LEAST_ANSWERED, HOURS_SHARE = 6, 57, 1.15
 KINDS = ("person_name", "email", "phone", "postal_address", "birth_date", "national_id", "bank_account", "card_number",
          "ip_address", "free_text")  # fmt: skip
 CLASSES = ("direct", "none", "quasi")
-FOUND_BY = {"plain": "name says it", "content": "name says nothing", "late": "newer rows only", "text": "within texts"}
+FOUND_BY = {
+    "plain": "name says it",
+    "content": "name says nothing",
+    "newest": "newer rows only",
+    "oldest": "older rows only",
+    "text": "within texts",
+}
 
 COLUMNS = """
 select
@@ -168,7 +175,9 @@ def personal_is_found(lab: Lab) -> str:
         + ". What is not tagged is not masked, not deleted, and not named when somebody asks what Kestrel knows of them.",
         evidence=lambda: _samples(lab, missed, "Personal, and not tagged"),
         ask="What would you have to look at to see it?",
-        misconception={"late": "oldest_only", "text": "texts", "content": "names_only"}.get(worst or "", "names_only"),
+        misconception={"newest": "oldest_only", "oldest": "newest_only", "text": "texts", "content": "names_only"}.get(
+            worst or "", "names_only"
+        ),
     )
     return f"{share:.1%} of {len(due)} personal columns found."
 
