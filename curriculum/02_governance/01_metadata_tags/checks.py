@@ -403,9 +403,11 @@ def little_work(lab: Lab) -> str:
         hours <= HOURS_SHARE * least,
         f"Your tags take {hours:,.0f} hours of people in six companies, the reference's {least:,.0f}: {hours / least:.0%}; "
         f"{HOURS_SHARE:.0%} are allowed.",
-        evidence=Evidence(
-            "Keys of the first company that no question needs", Table.of(["key", "required", "set by"], asked)
-        ),
+        evidence=[
+            Evidence("Keys of the first company that no question needs", Table.of(["key", "required", "set by"], asked))
+        ]
+        if asked
+        else (),
         ask="Which key takes most hours, on how many assets is it compulsory, and which question needs it there?",
         misconception="everywhere",
     )

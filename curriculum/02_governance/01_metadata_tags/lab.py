@@ -3,7 +3,7 @@
 #
 # Twenty tables of a dozen teams. Nobody can say in which of them an IBAN lies, and nobody finds the table with
 # the delivery slots. You write the tagger that looks at every column (task a), and decide on the vocabulary in which all
-# departments tag from now on (task b). Two tasks, about 40 minutes. Lesson 2.1 has the background.
+# departments tag from now on (task b). Two tasks, about 50 minutes. Lesson 2.1 has the background.
 #
 # You change the two cells that begin with `# Task`; what you need besides goes into the same cells. When your work is graded,
 # it runs on other worlds: columns are called otherwise and lie elsewhere, other facts are known by others, other questions

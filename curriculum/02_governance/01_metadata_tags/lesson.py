@@ -56,14 +56,14 @@ columns.groupby("table_name", sort=False).agg(columns=("column_name", ", ".join)
 WORDS = re.compile("name|mail|phone|birth|street|address|iban|card|ip")
 
 
-def measure(found):
-    """Recall and precision of a rule on the steward's columns."""
-    right = (found & columns.is_personal).sum()
-    return f"recall {right / columns.is_personal.sum():.2f}, precision {right / found.sum():.2f}"
+def measure(found, personal):
+    """Recall and precision of a rule, given what a person has found."""
+    right = (found & personal).sum()
+    return f"recall {right / personal.sum():.2f}, precision {right / found.sum():.2f}"
 
 
 by_name = columns.column_name.str.contains(WORDS)
-print(measure(by_name))
+print(measure(by_name, columns.is_personal))
 columns[by_name != columns.is_personal][["table_name", "column_name", "data_type", "is_personal"]]
 
 # %% [markdown]
@@ -182,7 +182,8 @@ for way, query in ways.items():
 con.execute("pragma disable_profiling")
 print(*(f"{way:24}{read:>9,} rows read" for way, read in rows_read.items()), sep="\n")
 # %% [markdown]
-# `using sample` reads the whole table to pick from it. What the engine can skip, it skips by blocks of rows. On a bill by bytes
+# `using sample` reads the whole table to pick from it. What the engine can skip, it skips by blocks of
+# 2,048 rows: two threads read one each for `limit 500`, and the last block of this table has 920. On a bill by bytes
 # read, the difference between the first two and the last two is the price of a nightly tagger.
 #
 # ## In a text, one hit is enough
@@ -198,7 +199,8 @@ for n in (10, 30, 100, 300):
     print(f"{n:>4} messages: all missed with probability {(1 - hits.mean()) ** n:.4f}")
 
 # %% [markdown]
-# Ten rows, which is what people look at, miss it nearly half of the time. Three hundred never do. So the threshold differs: for
+# Ten rows, which is what people look at, miss it nearly half of the time. Three hundred practically never do. So the
+# threshold differs: for
 # values that *are* an e-mail address, ask for a share of rows. For texts that *contain* one, a single hit decides.
 #
 # ## A tag that people fill in
@@ -237,7 +239,7 @@ show(
 )
 
 # %% [markdown]
-# The answers to two questions do not cost what two questions cost: twelve other keys that nobody asked for spoil them. Optional
+# What two answers cost depends on how many other keys are asked for: twelve more spoil them. Optional
 # tags are worse than none, since whoever filters by them takes the tenth that is there for all there is. Free text loses a
 # fifth for each fact, as people write *PII*, *pii* and *personal*.
 #

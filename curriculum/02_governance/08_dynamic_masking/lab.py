@@ -3,7 +3,7 @@
 #
 # Kestrel's developers test against production, as nothing else has the data that breaks their programs. You give them what
 # they need of it, and no more. You decide which mask each kind of personal data gets in four environments (task a), and build
-# the schema of masked views that developers use instead of the tables (task b). Two tasks, about 40 minutes. Lesson 2.8 has
+# the schema of masked views that developers use instead of the tables (task b). Two tasks, about 50 minutes. Lesson 2.8 has
 # the background.
 #
 # You change the two cells that begin with `# Task`; what you need besides goes into the same cells. When your work is graded,
