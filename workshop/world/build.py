@@ -40,6 +40,7 @@ GENERATOR_FILES = (
     "workshop/world/seeds.py",
     "workshop/sim",
     "workshop/masking.py",
+    "workshop/audit.py",
 )
 
 # Macros of the generator. draw(stream, row) is a keyed pseudo-random function (MD5 of key and row; MD5 has no practical

@@ -84,25 +84,29 @@ def _companies(lab: Lab) -> list[tuple[list[dict], list[dict], list[dict], date]
     return lab.kept("companies", make)
 
 
+def read_access_policy(got: Any) -> tuple[dict[str, set[str]], list[tuple[Any, str]]]:
+    """What access_policy returned: roles by kind, and the revocations as (person, role)."""
+    what = "What access_policy returns"
+    expect(
+        isinstance(got, dict) and {"rules", "revoke"} <= set(got),
+        f"{what}: a dict with rules and revoke was expected.",
+    )
+    rules: dict[str, set[str]] = {}
+    for row in as_table(got["rules"], f"{what}: rules", ["kind", "roles"]).dicts():
+        expect(isinstance(row["roles"], list), f"{what}: roles of {row['kind']} are a list.")
+        expect(row["kind"] not in rules, f"{what}: there are two rules for {row['kind']}.")
+        rules[str(row["kind"])] = {str(r) for r in row["roles"]}
+    revoke = as_table(got["revoke"], f"{what}: revoke", ["person_id", "role"])
+    return rules, [(r["person_id"], str(r["role"])) for r in revoke.dicts()]
+
+
 def _policies(lab: Lab) -> list[tuple[tuple, dict[str, set[str]], list[tuple[Any, str]]]]:
     """For each company: what it is, the learner's roles by kind, and the revocations."""
 
     def make() -> list[tuple[tuple, dict[str, set[str]], list[tuple[Any, str]]]]:
         found = []
         for company in _companies(lab):
-            got = lab.call("access_policy", *company)
-            what = "What access_policy returns"
-            expect(
-                isinstance(got, dict) and {"rules", "revoke"} <= set(got),
-                f"{what}: a dict with rules and revoke was expected.",
-            )
-            rules: dict[str, set[str]] = {}
-            for row in as_table(got["rules"], f"{what}: rules", ["kind", "roles"]).dicts():
-                expect(isinstance(row["roles"], list), f"{what}: roles of {row['kind']} are a list.")
-                expect(row["kind"] not in rules, f"{what}: there are two rules for {row['kind']}.")
-                rules[str(row["kind"])] = {str(r) for r in row["roles"]}
-            revoke = as_table(got["revoke"], f"{what}: revoke", ["person_id", "role"])
-            found.append((company, rules, [(r["person_id"], str(r["role"])) for r in revoke.dicts()]))
+            found.append((company, *read_access_policy(lab.call("access_policy", *company))))
         return found
 
     return lab.once("policies", make)

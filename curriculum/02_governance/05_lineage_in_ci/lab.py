@@ -16,12 +16,12 @@ import uuid
 from datetime import datetime
 
 from openlineage.client import event_v2, facet_v2
-from sqlglot import exp, parse_one
-from sqlglot.optimizer.qualify import qualify
-from sqlglot.optimizer.scope import Scope, build_scope
+from sqlglot import exp
+from sqlglot.optimizer.scope import Scope
 
 from workshop import TODO, open_lab
 from workshop.lineage_events import DATASET_NAMESPACE, JOB_NAMESPACE, collect, read_outputs, read_schema
+from workshop.sql_scope import qualified
 
 lab = open_lab("2.5", world=WORLD, scale=SCALE)
 
@@ -79,7 +79,7 @@ print(
 # table or column that `schema` lacks), it raises an exception of any type: an empty result would say that there is no
 # lineage.
 #
-# sqlglot does the half of it: `qualified` below resolves names, stars, aliases used again, positions in `group by` and
+# sqlglot does the half of it: `qualified` of the kit resolves names, stars, aliases used again, positions in `group by` and
 # `using`. The **scope** that it returns stands for one SELECT or UNION. `scope.expression` is its syntax tree: the select
 # list is in `.expressions` (`.alias_or_name` of each is the column's name), clauses are in `.args` under the keys `joins`
 # (each with an `on`, also for `using`), `where`, `group`, `having`, `qualify`, `order`, and each kind of node (`exp.Column`,
@@ -97,15 +97,6 @@ print(
 
 
 # %%
-def qualified(sql, schema):
-    """The root scope of a query, names resolved. Raises sqlglot's errors for what does not parse and for unknown columns."""
-    nested = {}
-    for table, columns in schema.items():
-        part, name = table.split(".")
-        nested.setdefault(part, {})[name] = columns
-    return build_scope(qualify(parse_one(sql, dialect="duckdb"), schema=nested, dialect="duckdb"))
-
-
 print(
     qualified("select * exclude (weight_g), shipped_at::date as day_on from core.shipments", schema).expression.sql(
         "duckdb"

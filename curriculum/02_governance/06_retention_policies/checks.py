@@ -1009,7 +1009,7 @@ def leap_day(lab: Lab) -> date:
 # -- running the learner's job ---------------------------------------------------------------------------------------------------
 
 
-def _database(lab: Lab, records: Records) -> JudgedDatabase:
+def database_of(lab: Lab, records: Records) -> JudgedDatabase:
     tables = {
         name: Table.of(COLUMNS[name], [[r[c] for c in COLUMNS[name]] for r in rows])
         for name, rows in records.rows.items()
@@ -1136,7 +1136,7 @@ def plan_is_exact(lab: Lab) -> str:
     total = 0
     for as_of, jurisdictions in days.items():
         records = records_for(lab, f"plan/{as_of}", [as_of], jurisdictions, 10)
-        db = _database(lab, records)
+        db = database_of(lab, records)
         db.arm()
         got = lab.call("plan", db, as_of)
         total += _compare_plan(records, got, as_of)
@@ -1215,7 +1215,7 @@ def _runs_of_the_job(lab: Lab) -> tuple[Records, list[Records], list[dict[str, l
     records, want = lab.kept("runs of the job", truth)
 
     def run() -> list[dict[str, list[tuple]]]:
-        db, states = _database(lab, records), []
+        db, states = database_of(lab, records), []
         for as_of in (FIRST_DAY, FIRST_DAY, LATER_DAY):
             db.arm()
             _call(lab, db, as_of)
@@ -1259,7 +1259,7 @@ def kills_leave_no_trace(lab: Lab) -> str:
     as_of = FIRST_DAY
     records = records_for(lab, "kills", [as_of], ("EU",), 4, KILLED_TABLES)
     after = lab.kept("after kills", lambda: records.apply(as_of))
-    db = _database(lab, records)
+    db = database_of(lab, records)
     db.arm()
     _call(lab, db, as_of)
     log = db.log()
@@ -1270,7 +1270,7 @@ def kills_leave_no_trace(lab: Lab) -> str:
     rules = {r["rule_id"]: r for r in records.rows["retention_schedule"]}
     want = {(c["rule_id"], c["table_name"]): _plain(c.values()) for c in after.rows["deletion_certificates"]}
     for k in kills:
-        db = _database(lab, records)
+        db = database_of(lab, records)
         db.arm(crash_before=k)
         try:
             _call(lab, db, as_of)

@@ -288,7 +288,7 @@ def _columns(world: World) -> list[dict[str, Any]]:
     return world.sql(COLUMNS).dicts()
 
 
-class _Case:
+class Case:
     """A throwaway database with some of a world's tables, in which the learner's function has made schemas."""
 
     def __init__(self, lab: Lab, world: World, tables: Sequence[str], name: str) -> None:
@@ -349,15 +349,17 @@ def _setup(tables: Sequence[str]) -> list[str]:
     return [*copies_of([*tables, *catalogue]), *(f"delete from {t} where {others}" for t in catalogue)]
 
 
-def _small(lab: Lab) -> _Case:
+def tables_of(world: World) -> list[str]:
+    """The tables of a world's estate, schema and name."""
+    return [r[0] for r in world.sql("select table_schema || '.' || table_name from ops.tables order by asset_id").rows]
+
+
+def _small(lab: Lab) -> Case:
     """All tables of a small world, with schemas for dev and analytics."""
 
-    def make() -> _Case:
+    def make() -> Case:
         (world,) = lab.worlds(1, scale=SMALL_SCALE)
-        tables = [
-            r[0] for r in world.sql("select table_schema || '.' || table_name from ops.tables order by asset_id").rows
-        ]
-        case = _Case(lab, world, tables, "small")
+        case = Case(lab, world, tables_of(world), "small")
         case.make("dev")
         case.make("analytics")
         return case
@@ -365,18 +367,18 @@ def _small(lab: Lab) -> _Case:
     return lab.once("small", make)
 
 
-def _large(lab: Lab) -> _Case:
+def _large(lab: Lab) -> Case:
     """A few tables of this world, with a schema for dev."""
 
-    def make() -> _Case:
-        case = _Case(lab, lab.world, LARGE, "large")
+    def make() -> Case:
+        case = Case(lab, lab.world, LARGE, "large")
         case.make("dev")
         return case
 
     return lab.once("large", make)
 
 
-def _views(case: _Case, environment: str) -> dict[str, dict[str, str]]:
+def _views(case: Case, environment: str) -> dict[str, dict[str, str]]:
     """Columns by view; fails where the schema is empty."""
     found = case.shape(environment)
     expect(found, f"There is nothing in the schema {environment!r} after masked_views was called for it.")
@@ -386,7 +388,7 @@ def _views(case: _Case, environment: str) -> dict[str, dict[str, str]]:
 Place = tuple[str, str]  # table (its view has the same name) and column
 
 
-def _pairs(case: _Case, environment: str) -> dict[Place, list[list[str | None]]]:
+def _pairs(case: Case, environment: str) -> dict[Place, list[list[str | None]]]:
     """By column that a schema shows, pairs of texts [in the table, in the view], each once, row by row in the table's order; of
     columns that are no one's those alone that differ."""
 
@@ -409,14 +411,14 @@ def _pairs(case: _Case, environment: str) -> dict[Place, list[list[str | None]]]
     return case.lab.once(f"pairs {case.name} {environment}", make)
 
 
-def _sides(case: _Case, environment: str) -> tuple[dict[Place, set[str]], dict[Place, set[str]]]:
+def _sides(case: Case, environment: str) -> tuple[dict[Place, set[str]], dict[Place, set[str]]]:
     """Different values of each column in its table and in its view, nulls left out."""
     pairs = _pairs(case, environment)
     raw, seen = ({p: {pair[side] for pair in ps} - {None} for p, ps in pairs.items()} for side in (0, 1))
     return raw, seen
 
 
-def _strangers(case: _Case, environment: str) -> list[list[Any]]:
+def _strangers(case: Case, environment: str) -> list[list[Any]]:
     """What stands in a schema besides the views of the estate, and comments that are none of the table's."""
     wanted = {c["table_name"] for c in case.columns}
     looked = {
@@ -440,7 +442,7 @@ def _strangers(case: _Case, environment: str) -> list[list[Any]]:
     return found + [[environment, f"comment on {name}", text] for name, text in comments.rows]
 
 
-def _differences(case: _Case, environment: str) -> list[list[Any]]:
+def differences(case: Case, environment: str) -> list[list[Any]]:
     """Columns of a schema that show something other than their mask leaves: schema, view, column, kind, mask, what is in the
     table, what was due, what is shown."""
     pairs = _pairs(case, environment)
@@ -469,7 +471,7 @@ def nothing_raw(lab: Lab) -> str:
             f"The schema {environment!r} has {len(views)} views. Whether it gives anything away is judged once it "
             "has half of the tables.",
         )
-        rows += _differences(case, environment)
+        rows += differences(case, environment)
         strangers += _strangers(case, environment)
     open_to_all = [r for r in rows if r[7] is not None and r[7] == r[5]]
     expect(
@@ -531,7 +533,7 @@ def runs_unchanged(lab: Lab) -> str:
     return "Names, types, joins and shapes are those of the tables."
 
 
-def _expect_joins_and_shapes(case: _Case, environment: str) -> None:
+def _expect_joins_and_shapes(case: Case, environment: str) -> None:
     raw, seen = _sides(case, environment)
     for kind in KINDS:
         mask = case.mask_of(environment, kind)
@@ -582,7 +584,7 @@ def _attacks(group: str) -> list[dict[str, Any]]:
     return [a for a in read_cases(Path(__file__).parent / "attacks.yaml") if a["group"] == group]
 
 
-def _reports(case: _Case, schema: str) -> dict[str, dict[Any, float]]:
+def _reports(case: Case, schema: str) -> dict[str, dict[Any, float]]:
     """The five reports, from the tables (schema "") or from a schema of views."""
     where = {c["table"]: (f"{schema}.{c['table_name']}" if schema else c["table"]) for c in case.columns}
 
@@ -633,7 +635,7 @@ def reports_hold(lab: Lab) -> str:
     return f"Five reports within {REPORT_TOLERANCE:.0%}."
 
 
-def _reidentified(lab: Lab, case: _Case, schema: str, columns: Sequence[str] = tuple(QUASI.values())) -> float:
+def _reidentified(lab: Lab, case: Case, schema: str, columns: Sequence[str] = tuple(QUASI.values())) -> float:
     """Share of customers who get a name by a unique match of what is visible of ``columns`` with the public list."""
     quasi = {kind: column for kind, column in QUASI.items() if column in columns}
     rows = case.database.rows(
@@ -710,7 +712,7 @@ def later_is_masked(lab: Lab) -> str:
     """Columns, a table and rows that are added after the first call; then it is called again."""
     (world,) = lab.worlds(1, scale=SMALL_SCALE)
     tables = ("core.customers", "raw.crm_contacts", "raw.web_forms", "mart.store_directory")
-    case = _Case(lab, world, tables, "later")
+    case = Case(lab, world, tables, "later")
     case.make("dev")
     before = case.database.rows('select count(*) from dev."crm_contacts"').rows[0][0]
     (asset,) = case.database.rows("select asset_id from ops.tables where table_name = 'web_forms'").rows[0]
@@ -823,7 +825,7 @@ def twelve_weeks_later(lab: Lab) -> Any:
     learner's schema."""
     from workshop.plots import BLUE, GREY, ORANGE, plt
 
-    case = _Case(lab, lab.world, LARGE, "large")
+    case = Case(lab, lab.world, LARGE, "large")
     shares = {"raw tables": _reidentified(lab, case, "")}
     case.database.rows("create schema direct_only")
     case.database.rows(

@@ -14,6 +14,7 @@ WORLD, SCALE = "practice-7", 0.05
 
 # %% tags=["setup"]
 from workshop import TODO, open_lab
+from workshop.masking import FIXED, register
 
 lab = open_lab("2.8", world=WORLD, scale=SCALE)
 
@@ -60,8 +61,6 @@ lab.con.sql("""
 # practice:
 
 # %%
-from workshop.masking import FIXED, register
-
 KEYS = {"dev": "9f2c6d10aa41", "test": "51be07c3d288", "analytics": "c7730e9b16f5", "training": "08d4a6e2b39c"}
 register(lab.con, KEYS)
 lab.con.sql("""

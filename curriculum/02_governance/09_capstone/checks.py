@@ -1,0 +1,861 @@
+"""What lab 2.9 judges.
+
+Task a. Answers to the questions of this world and of two others, against those that the subject computes from the whole record.
+Evidence is judged by what it shows: the question is answered anew from the cited rows alone.
+
+Task b. Parts of labs 2.1, 2.2, 2.5, 2.6 and 2.8, at work together on a small world: twenty-five findings against how that world
+was made. "reference" is the solved cell of that lab, on this world.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from hashlib import sha256
+from types import ModuleType
+from typing import Any
+
+from workshop.audit import read_questions, read_record
+from workshop.checks import CheckFailed, Evidence, LearnerError, NotAttempted, as_number, as_table, check, expect
+from workshop.reference import solved_lab
+from workshop.table import Table
+from workshop.topics import load_checks, topic
+from workshop.trusted import JudgedDatabase, Lab, World
+from workshop.world.build import history
+
+SUBJECTS = ("audit", "estate", "tagging", "models")
+IMPORTS = ("sqlglot", "sqlglot.optimizer.qualify", "sqlglot.optimizer.scope")
+
+HINTS = {
+    "a": (
+        "Write one function for each topic and begin with `who could`: it is the shortest. Which two rows of the record "
+        "does it take to show that one person could?",
+        "`where is` and `what shows` need the same thing: the columns that hold a kind at a moment. Start from the tags and "
+        "follow edges that hold then until nothing new comes. Keep for each column the rows by which you came to it.",
+        "Test your evidence as the regulator does: keep only the rows of the record whose id you cite, and call your own "
+        "function on that record. Does it give the same answer?",
+    ),
+    "b": (
+        'Begin with all five as "reference", then put in your own, one after the other, and run the check after each.',
+        "The table of findings says which of the twenty-five are not as they should be. Two rows of it belong together: what "
+        "the tagger misses is in the clear in `dev`.",
+        "The shortest to bring are access_policy (2.2 a), plan (2.6 b) and column_lineage (2.5 a).",
+    ),
+}
+
+MISCONCEPTIONS = {
+    "copies": "Nobody tags an extract. What goes into it is personal all the same, and what is made of it.",
+    "today": "The question is about a moment. What stood, held and was in force then?",
+    "bounds": "From is included, until is not: what ends at a moment does not hold at it.",
+    "one_edge": "An extract of an extract of a table: follow the edges until nothing new comes.",
+    "decision": "Who was refused has seen nothing.",
+    "rightful": "Asked is what should not have been let through.",
+    "holds": "A hold is of a person, of a class or of all, from a day until another. Which of these have you looked at?",
+    "masks": "Only keep shows a value as it is.",
+    "nothing_cited": "An answer without evidence is an opinion.",
+    "everything_cited": "Who sends the whole archive has shown nothing: somebody else has to look for it.",
+    "half_a_chain": "That a column of an extract holds a number is shown by the tag at the other end, and each edge between.",
+    "all_borrowed": "With five references the platform is governed by us.",
+    "names_only": "What the tags miss, masks and lineage miss as well.",
+    "no_basis": "Who asked for something may not have it yet.",
+    "no_holds": "What is held does not go, whatever the schedule says.",
+    "tables_only": "That a table goes into another says nothing about which of its columns do.",
+}
+# What an answer overlooks that is nearly right, as in the subject's near_answers.
+TELLS = {
+    "copies left out": "copies", "edges of all times": "today", "today's edges": "today", "one edge only": "one_edge",
+    "the end included": "bounds", "the beginning excluded": "bounds", "grants of all times": "today",
+    "open grants only": "today", "the newest rules": "today", "the version before": "bounds", "refused ones too": "decision",
+    "rightful ones too": "rightful", "no holds": "holds", "holds on any class": "holds", "no holds on all classes": "holds",
+    "held on the day of lifting": "bounds", "not held on the day of placing": "bounds", "holds that were lifted": "holds",
+    "due a day later": "bounds", "masked ones too": "masks", "partial ones too": "masks",
+}  # fmt: skip
+
+OTHERS = 2
+MORE_ROWS = 1.5
+LEAST_RIGHT, OWN_PARTS, OWN_RIGHT, EACH = 21, 3, 4, 5
+
+
+# -- task a ------------------------------------------------------------------------------------------------------------------
+
+
+class _Con:
+    """A world as something with execute, for the kit's readers."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._table = Table.of([], [])
+
+    def execute(self, sql: str) -> _Con:
+        self._table = self._world.sql(sql)
+        return self
+
+    @property
+    def description(self) -> list[tuple[str]]:
+        return [(c,) for c in self._table.columns]
+
+    def fetchall(self) -> list[tuple]:
+        return [tuple(r) for r in self._table.rows]
+
+
+@dataclass
+class Asked:
+    """A question with its world's record, the right answer and how many rows show it; and what the learner said."""
+
+    number: int
+    question: Mapping[str, Any]
+    record: Mapping[str, list[dict[str, Any]]]
+    right: set[Any]
+    needed: int
+    said: set[Any] | None = None
+    cited: Sequence[str] = ()
+
+    @property
+    def is_right(self) -> bool:
+        """Whether the answer is."""
+        return self.said == self.right
+
+    @property
+    def where(self) -> str:
+        """Which one it is, in words."""
+        q = self.question
+        about = [
+            f"{k} {q[k]}" for k in ("kind", "environment", "subject_id", "from_at", "until_at") if q[k] is not None
+        ]
+        of = "this world" if self.number == 0 else f"another world ({self.number} of {OTHERS})"
+        return f"question {q['question_id']} of {of}, {q['topic']!r} ({', '.join(about)})"
+
+
+def _records(lab: Lab) -> list[tuple[list[dict[str, Any]], dict[str, list[dict[str, Any]]]]]:
+    def make() -> list[tuple[list[dict[str, Any]], dict[str, list[dict[str, Any]]]]]:
+        worlds = [lab.world, *lab.worlds(OTHERS, subjects=("audit",))]
+        return [(read_questions(_Con(w)), read_record(_Con(w))) for w in worlds]
+
+    return lab.kept("records", make)
+
+
+def _truth(lab: Lab) -> list[list[tuple[set[Any], int]]]:
+    def make() -> list[list[tuple[set[Any], int]]]:
+        found = []
+        for questions, record in _records(lab):
+            pairs = [history("audit").answer(q, record) for q in questions]
+            found.append([(right, len(evidence)) for right, evidence in pairs])
+        return found
+
+    return lab.kept("truth", make)
+
+
+def _items(value: Any, what: str) -> list[Any]:
+    """The elements of a list, tuple, set or one-column table."""
+    if isinstance(value, Table) and len(value.columns) == 1:
+        return [r[0] for r in value.rows]
+    expect(
+        isinstance(value, list | tuple | set | frozenset), f"{what}: a list was expected, this is {str(value)[:80]!r}."
+    )
+    return list(value)
+
+
+def _plain(value: Any) -> Any:
+    """A part of an answer in one form: whole numbers as int, pairs as tuples."""
+    if isinstance(value, list | tuple):
+        return tuple(_plain(v) for v in value)
+    number = as_number(value)
+    return int(number) if number is not None and number.is_integer() else value
+
+
+def _answered(lab: Lab) -> list[Asked]:
+    """All questions with what the learner says."""
+
+    def make() -> list[Asked]:
+        found = []
+        for number, ((questions, record), truth) in enumerate(zip(_records(lab), _truth(lab), strict=True)):
+            table = as_table(
+                lab.call("answers", questions, record), "What answers returns", ["question_id", "answer", "evidence"]
+            )
+            said: dict[Any, tuple[set[Any], list[str]]] = {}
+            for row in table.dicts():
+                which = _plain(row["question_id"])
+                expect(which not in said, f"answers returned two rows for question {which}; one was expected.")
+                said[which] = (
+                    {_plain(v) for v in _items(row["answer"], f"The answer to question {which}")},
+                    [str(v) for v in _items(row["evidence"], f"The evidence for question {which}")],
+                )
+            known = {q["question_id"] for q in questions}
+            expect(
+                not set(said) - known,
+                f"answers returned rows for questions that nobody asked: {sorted(set(said) - known, key=str)[:5]}.",
+            )
+            for q, (right, needed) in zip(questions, truth, strict=True):
+                mine, cited = said.get(q["question_id"], (None, []))
+                found.append(Asked(number, q, record, right, needed, mine, cited))
+        return found
+
+    return lab.once("answered", make)
+
+
+def _overlooked(wrong: Sequence[Asked]) -> str | None:
+    """What the answers to a topic overlook, if one thing explains most of what is wrong."""
+    votes: dict[str, int] = {}
+    for a in wrong[:6]:
+        for why, other in history("audit").near_answers(a.record)[a.question["topic"]].items():
+            if other(a.question) == a.said:
+                votes[why] = votes.get(why, 0) + 1
+    return max(votes, key=votes.__getitem__) if votes else None
+
+
+def _difference(a: Asked) -> Evidence:
+    said = a.said or set()
+    rows = [("missing from yours", v) for v in sorted(a.right - said, key=str)[:6]]
+    rows += [("only in yours", v) for v in sorted(said - a.right, key=str)[:6]]
+    shown = [(where, *v) if isinstance(v, tuple) else (where, v) for where, v in rows]
+    width = max((len(r) for r in shown), default=2)
+    return Evidence(
+        a.where, Table.of(["", "answer", "state", " "][:width], [r + ("",) * (width - len(r)) for r in shown])
+    )
+
+
+def _expect_topic(lab: Lab, name: str, why: str) -> str:
+    asked = [a for a in _answered(lab) if a.question["topic"] == name]
+    wrong = [a for a in asked if not a.is_right]
+    if wrong:
+        overlooked = _overlooked([a for a in wrong if a.said is not None])
+        a = min(wrong, key=lambda a: (a.said is None, len((a.said or set()) ^ a.right)))
+        if a.said is None:
+            raise CheckFailed(f"{a.where} has no answer. Each question gets a row, also where the list is empty.")
+        raise CheckFailed(
+            f"{len(wrong)} of {len(asked)} questions {name!r} are answered wrongly. {why} In {a.where} "
+            f"{len(a.right - a.said)} are missing and {len(a.said - a.right)} too many."
+            + (f" It looks like this: {overlooked}." if overlooked else ""),
+            evidence=_difference(a),
+            ask="Which words of the task speak of that?" if overlooked else None,
+            misconception=TELLS.get(overlooked or ""),
+        )
+    return f"{len(asked)} of {len(asked)} questions, on three worlds."
+
+
+@check("a", "where personal data is, copies included", points=0.8)
+def where_is(lab: Lab) -> str:
+    """Fifteen questions of three worlds."""
+    return _expect_topic(lab, "where is", "What is not named here is not erased, not masked and not reported.")
+
+
+@check("a", "who could use it at a moment", points=0.8)
+def who_could(lab: Lab) -> str:
+    """Fifteen questions of three worlds."""
+    return _expect_topic(lab, "who could", "After a leak these are the people who are asked first.")
+
+
+@check("a", "who did, though the rules did not let them", points=0.8)
+def who_did(lab: Lab) -> str:
+    """Fifteen questions of three worlds."""
+    return _expect_topic(lab, "who did", "Each of these has to be told to somebody within 72 hours.")
+
+
+@check("a", "what is left of a person, and why", points=0.8)
+def what_is_left(lab: Lab) -> str:
+    """Fifteen questions of three worlds."""
+    return _expect_topic(
+        lab, "what is left", "Two fines lie close together here: one for what was kept, one for what was not."
+    )
+
+
+@check("a", "what an environment shows in the clear", points=0.8)
+def what_shows(lab: Lab) -> str:
+    """Fifteen questions of three worlds."""
+    return _expect_topic(lab, "what shows", "Developers' machines are where data leaks from.")
+
+
+def _right_ones(lab: Lab) -> list[Asked]:
+    asked = _answered(lab)
+    right = [a for a in asked if a.is_right]
+    expect(
+        2 * len(right) >= len(asked),
+        f"{len(right)} of {len(asked)} answers are right; evidence is read where at least half are.",
+    )
+    return right
+
+
+def _shows(a: Asked) -> bool:
+    """Whether the cited rows alone lead to the answer. Of "who did" the regulator knows how many entries there are."""
+    made, cited = history("audit"), set(a.cited)
+    left = {part: [r for r in rows if r["id"] in cited] for part, rows in a.record.items()}
+    if a.question["topic"] == "who did" and {e["id"] for e in made.used(a.record, a.question)} - cited:
+        return False
+    return made.answer(a.question, left)[0] == a.right
+
+
+@check("a", "the evidence shows the answer by itself", points=1.5)
+def evidence_shows(lab: Lab) -> str:
+    """Each question that is answered right is answered again from the cited rows alone."""
+    asked = _right_ones(lab)
+    for a in asked:
+        known = {r["id"] for rows in a.record.values() for r in rows}
+        strange = [c for c in a.cited if c not in known]
+        expect(not strange, f"The evidence for {a.where} cites {strange[:3]}; no row of the record has such an id.")
+    poor = [a for a in asked if not _shows(a)]
+    if poor:
+        a = poor[0]
+        got = history("audit").answer(
+            a.question, {p: [r for r in rows if r["id"] in set(a.cited)] for p, rows in a.record.items()}
+        )
+        entries = a.question["topic"] == "who did" and got[0] == a.right
+        raise CheckFailed(
+            f"The evidence for {len(poor)} of {len(asked)} right answers does not show them. From the {len(set(a.cited))} rows "
+            f"cited for {a.where}, "
+            + (
+                "entries are missing that the regulator knows of."
+                if entries
+                else f"one comes to {len(got[0])} in the answer where {len(a.right)} are right."
+            ),
+            evidence=Evidence(
+                "rows cited, by list of the record",
+                Table.of(
+                    ["list", "cited"],
+                    [(p, sum(r["id"] in set(a.cited) for r in rows)) for p, rows in a.record.items()],
+                ),
+            ),
+            ask="If all other rows of the record were lost: how would you know?",
+            misconception="nothing_cited"
+            if not a.cited
+            else "half_a_chain"
+            if a.question["topic"] in ("where is", "what shows")
+            else None,
+        )
+    return f"All {len(asked)} right answers follow from the rows cited."
+
+
+@check("a", "the evidence is no more than is needed", points=0.5)
+def evidence_is_lean(lab: Lab) -> str:
+    """Rows cited against rows that suffice, over the questions that are answered right and shown."""
+    asked = [a for a in _right_ones(lab) if _shows(a)]
+    expect(asked, "No right answer is shown by its evidence yet.")
+    cited, needed = sum(len(a.cited) for a in asked), sum(a.needed for a in asked)
+    worst = max(asked, key=lambda a: len(a.cited) - a.needed)
+    expect(
+        cited <= MORE_ROWS * needed,
+        f"You cite {cited:,} rows where {needed:,} show the same ({MORE_ROWS:g} times as many are allowed). Most of them "
+        f"for {worst.where}: {len(worst.cited)} instead of {worst.needed}.",
+        ask="Which of these rows could be lost, and the answer would still follow?",
+        misconception="everything_cited",
+    )
+    return f"{cited:,} rows cited, {needed:,} needed."
+
+
+# -- task b ------------------------------------------------------------------------------------------------------------------
+
+
+def _of(topic_id: str) -> ModuleType:
+    """The checks of another lab of the module."""
+    return load_checks(topic(topic_id)).module
+
+
+@dataclass(frozen=True)
+class Part:
+    """One decision: its name here and in its lab, and how what it does on the audited world is read."""
+
+    name: str
+    topic: str
+    task: str
+    read: Callable[[Lab, World], Any]
+
+
+def _audited(lab: Lab) -> World:
+    """The platform that nobody has seen."""
+    return lab.worlds(OTHERS, subjects=("audit",))[-1]
+
+
+def _tags(lab: Lab, world: World) -> dict[tuple[str, str], str]:
+    """Kind by column that the tagger calls direct."""
+    columns, _ = _of("2.1").tagged_columns(lab, world, "audited")
+    return {(c["table_name"], c["column_name"]): c["said"] for c in columns if c["direct"]}
+
+
+def _access(lab: Lab, world: World) -> dict[str, Any]:
+    needs, grants, conflicts, today = _company(world)
+    got = lab.call("access_policy", needs, grants, conflicts, today)
+    rules, revoke = _of("2.2").read_access_policy(got)
+    return {"rules": rules, "revoke": set(revoke)}
+
+
+def _company(world: World) -> tuple[list[dict], list[dict], list[dict], date]:
+    tables = ("role_needs", "grants", "duty_conflicts")
+    needs, grants, conflicts = (world.sql(f"from ops.{t} order by all").dicts() for t in tables)
+    return needs, grants, conflicts, history("access").TODAY.date()
+
+
+def _extracts(world: World) -> list[dict[str, Any]]:
+    """Today's versions of the extracts."""
+    return world.sql("from ops.extracts where valid_to_at is null order by table_name").dicts()
+
+
+def _schema(world: World) -> dict[str, dict[str, str]]:
+    """Columns with types of tables and extracts."""
+    found: dict[str, dict[str, str]] = {}
+    for table, column, of in world.sql("""
+        select table_schema || '.' || table_name, column_name, data_type
+        from ops.columns
+        join ops.tables using (asset_id)
+        order by asset_id, column_no
+    """).rows:
+        found.setdefault(table, {})[column] = of
+    for table, column in world.sql(
+        "select distinct output_table, output_column from ops.extract_edges where valid_to_at is null order by all"
+    ).rows:
+        found.setdefault(table, {})[column] = "VARCHAR"
+    return found
+
+
+def _lineage(lab: Lab, world: World) -> dict[str, set[tuple[str, str, str]]]:
+    """By extract (column, input table, input column) of the DIRECT edges of its statement."""
+    schema, found = _schema(world), {}
+    for extract in _extracts(world):
+        got = lab.call("column_lineage", extract["sql"], schema)
+        edges = _of("2.5").read_edges(got, f"column_lineage of {extract['table_name']}")
+        found[extract["table_name"]] = {e[:3] for e in edges if e[3] == "DIRECT"}
+    return found
+
+
+def _schedule(lab: Lab) -> tuple[Any, date]:
+    """Rows with awkward days, and the day on which the schedule is looked at."""
+    of = _of("2.6")
+    day = of.leap_day(lab)
+    places = sorted(set(lab.world.sql("select jurisdiction from ops.retention_schedule").column("jurisdiction")))
+    return of.records_for(lab, "audit", [day], places, 12), day
+
+
+def _planned(lab: Lab, world: World) -> set[tuple[str, str, int]]:
+    """(rule, table, key) that is planned."""
+    records, day = _schedule(lab)
+    database = _of("2.6").database_of(lab, records)
+    try:
+        got = lab.call("plan", database, day)
+    finally:
+        database.close()
+    got = list(got) if isinstance(got, set | frozenset) else got
+    return {(str(r), str(t), int(k)) for r, t, k in as_table(got, "plan", ("rule_id", "table_name", "row_key")).rows}
+
+
+MASKED = {"birth_date": "generalise", "email": "keyed_format", "phone": "keyed_format", "bank_account": "keyed_format",
+          "person_name": "keyed", "card_number": "fixed", "national_id": "fixed", "ip_address": "keyed"}  # fmt: skip
+DEV_QUASI = {
+    "birth_year": "generalise",
+    "birth_decade": "keep",
+    "country": "keep",
+    "city": "withhold",
+    "postcode": "withhold",
+}
+
+
+def _masks(lab: Lab, world: World) -> Callable[[Mapping[tuple[str, str], str]], set[tuple[str, str]]]:
+    """For tags: the columns that do not show in dev what they should. A function, as it depends on the tags."""
+
+    def wrong(tags: Mapping[tuple[str, str], str]) -> set[tuple[str, str]]:
+        return _wrongly_shown(lab, world, tags)
+
+    return wrong
+
+
+def _wrongly_shown(lab: Lab, world: World, tags: Mapping[tuple[str, str], str]) -> set[tuple[str, str]]:
+    of = _of("2.8")
+    case = of.Case(
+        lab, world, of.tables_of(world), f"audited, {sha256(repr(sorted(tags.items())).encode()).hexdigest()}"
+    )
+    _retag(case.database, tags)
+    case.policy = [{"environment": "dev", "kind": k, "mask": m} for k, m in (MASKED | DEV_QUASI).items()]
+    try:
+        case.make("dev")
+        shown = case.shape("dev")
+        wrong = {
+            (c["table"], c["column_name"])
+            for c in case.columns
+            if c["column_name"] not in shown.get(c["table_name"], {})
+        }
+        names = {c["table_name"]: c["table"] for c in case.columns}
+        if shown:
+            wrong |= {(names[table], column) for _, table, column, *_ in of.differences(case, "dev")}
+        return wrong
+    finally:
+        case.database.close()
+
+
+def _retag(database: JudgedDatabase, tags: Mapping[tuple[str, str], str]) -> None:
+    """The tagger's word instead of the catalogue's, but for columns that tell who somebody is only with others."""
+    lists = [[t for t, _ in tags], [c for _, c in tags], list(tags.values())]
+    said = (
+        "(select asset_id, x.column_name, x.kind from (select unnest($1::varchar[]) as table_name, "
+        "unnest($2::varchar[]) as column_name, unnest($3::varchar[]) as kind) x "
+        "join ops.tables t on x.table_name = t.table_schema || '.' || t.table_name)"
+    )
+    quasi = "(select asset_id, column_name from ops.column_tags where tag = 'privacy.class:quasi')"
+    database.rows(
+        f"create temp table said as select asset_id, column_name, kind from {said} union all select asset_id, column_name, null "
+        f"from ops.columns where (asset_id, column_name) not in (select (asset_id, column_name) from {said}) "
+        f"and (asset_id, column_name) not in (select (asset_id, column_name) from {quasi})",
+        lists,
+    )
+    database.rows(
+        "delete from ops.column_tags where (asset_id, column_name) in (select (asset_id, column_name) from said)"
+    )
+    database.rows(
+        "insert into ops.column_tags select asset_id, column_name, if(kind is null, 'privacy.class:none', "
+        "'privacy.class:direct') from said union all select asset_id, column_name, 'privacy.kind:' || kind from said "
+        "where kind is not null"
+    )
+    database.rows("drop table said")
+
+
+ALL = (
+    Part("tag_columns", "2.1", "a", _tags),
+    Part("access_policy", "2.2", "a", _access),
+    Part("column_lineage", "2.5", "a", _lineage),
+    Part("plan", "2.6", "b", _planned),
+    Part("masked_views", "2.8", "b", _masks),
+)
+
+
+def _borrowed(lab: Lab, part: Part) -> bool | None:
+    """Whether a part is the reference; None where it is still to be decided."""
+    try:
+        value = lab.value(part.name)
+    except NotAttempted:
+        return None
+    except LearnerError as error:
+        if error.error_type == "CodecError":
+            return False  # a function cannot be handed over
+        raise
+    if isinstance(value, str):
+        expect(
+            value.strip().lower() == "reference",
+            f'{part.name} is the text {value[:40]!r}. Write {part.name} = "reference", or bring your own of lab {part.topic}, '
+            f"task {part.task}.",
+        )
+        return True
+    return False
+
+
+def _chosen(lab: Lab) -> dict[str, bool]:
+    """By part, whether it is the reference."""
+
+    def make() -> dict[str, bool]:
+        found = {part: _borrowed(lab, part) for part in ALL}
+        if all(v is None for v in found.values()):
+            raise NotAttempted("Not attempted yet.")
+        missing = [p.name for p, v in found.items() if v is None]
+        expect(
+            not missing, f'Nothing is decided about {", ".join(missing)}. Each of the five is your own or "reference".'
+        )
+        return {p.name: bool(v) for p, v in found.items()}
+
+    return lab.once("chosen", make)
+
+
+def _references(lab: Lab) -> dict[str, Any]:
+    """What the references do on the audited world; of the masks a dict of results by tags, as they need the lab at work."""
+
+    def make() -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for part in ALL:
+            with solved_lab(topic(part.topic), lab) as solved:
+                found[part.name] = part.read(solved, _audited(lab))
+                if part.name == "masked_views":
+                    found[part.name] = {"reference": found[part.name](found["tag_columns"])}
+        return found
+
+    return lab.kept("references", make)
+
+
+def _under_reference_masks(lab: Lab, tags: Mapping[tuple[str, str], str]) -> set[tuple[str, str]]:
+    """What is shown wrongly with the reference's masks and these tags."""
+    if tags == _references(lab)["tag_columns"]:
+        return _references(lab)["masked_views"]["reference"]
+
+    def make() -> set[tuple[str, str]]:
+        with solved_lab(topic("2.8"), lab) as solved:
+            return _or_all(lab, lambda: _wrongly_shown(solved, _audited(lab), tags))
+
+    return lab.once(f"masks under {sorted(tags.items())}", make)
+
+
+def _or_all(lab: Lab, wrong: Callable[[], set[tuple[str, str]]]) -> set[tuple[str, str]]:
+    """What is shown wrongly; everything, where no schema can be made of such tags (a number masked as a date)."""
+    try:
+        return wrong()
+    except LearnerError:
+        return set(_due(lab)["personal"])
+
+
+def _own(lab: Lab) -> dict[str, Any]:
+    """What the learner's own parts do, by name."""
+
+    def make() -> dict[str, Any]:
+        chosen, found = _chosen(lab), {}
+        for part in ALL:
+            if chosen[part.name]:
+                continue
+            mine = lab.of(part.topic, {part.name: part.name})
+            found[part.name] = _named(part.name, lambda p=part, m=mine: p.read(m, _audited(lab)))
+        return found
+
+    return lab.once("own", make)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What the regulator looked at; ``fault``: what is not as it should be, "" where all is."""
+
+    part: str
+    about: str
+    fault: str
+
+
+def _due(lab: Lab) -> dict[str, Any]:
+    """What the regulator looks at on the audited world, and what should be."""
+
+    def make() -> dict[str, Any]:
+        world, rng = _audited(lab), lab.rng("findings")
+        made = history("audit")
+        record = read_record(_Con(world))
+        kinds = history("access").KINDS
+        personal = {
+            (t, c): k
+            for t, c, k in world.sql("""
+                select t.table_schema || '.' || t.table_name, p.column_name, p.kind
+                from truth.personal_columns p
+                join ops.tables t using (asset_id)
+                where not p.is_quasi
+                order by all
+            """).rows
+        }
+        edges = [e for e in record["edges"] if e["valid_to_at"] is None]
+
+        def some(items: Sequence[Any], n: int = EACH) -> list[Any]:
+            return [items[int(k)] for k in rng.permutation(len(items))[:n]]
+
+        held = [k for k in kinds if sum(v == k for v in personal.values()) >= 2]
+        needs, grants, conflicts, today = _company(world)
+        rules = {k: set(r) for k, r in history("access").rules_from(needs, today).items()}
+        now = made.TODAY
+        holds = {(g["person_id"], g["role"]) for g in grants if made.stands(g, now)}
+        records, day = _schedule(lab.of("2.6"))
+        extracts = _extracts(world)
+        unions = [e for e in extracts if "union all" in e["sql"]]
+        picked = some(unions, 2) + some([e for e in extracts if e not in unions], EACH - 2)
+        plan = set(records.plan(day))
+        busy = sorted({r for r, _, _ in plan})
+        return {
+            "personal": personal,
+            "edges": [(e["output_table"], e["output_column"], e["input_table"], e["input_column"]) for e in edges],
+            "holds": holds,
+            "conflicts": [(c["role_a"], c["role_b"]) for c in conflicts],
+            "rules": rules,
+            "plan": plan,
+            "tag_columns": some(held),
+            "access_policy": some([k for k in kinds if rules.get(k)]),
+            "column_lineage": [e["table_name"] for e in picked],
+            "plan_rules": some(busy),
+            "masked_views": some([k for k in held if k in MASKED]),
+        }
+
+    return lab.kept("due", make)
+
+
+def _spread(
+    tags: Mapping[tuple[str, str], str], kind: str, edges: Sequence[tuple[str, str, str, str]]
+) -> set[tuple[str, str]]:
+    """Columns that hold a kind by tags and edges (output table, output column, input table, input column)."""
+    found = {p for p, k in tags.items() if k == kind}
+    while True:
+        new = {(e[0], e[1]) for e in edges if (e[2], e[3]) in found} - found
+        if not new:
+            return found
+        found |= new
+
+
+def _findings(lab: Lab, state: Mapping[str, Any]) -> list[Finding]:
+    """Twenty-five looks at a platform under what parts do; ``masked_views``: what is shown wrongly."""
+    due, found = _due(lab), []
+    edges = [(t, *e) for t, es in state["column_lineage"].items() for e in es]
+    for kind in due["tag_columns"]:
+        want, got = _spread(due["personal"], kind, due["edges"]), _spread(state["tag_columns"], kind, edges)
+        fault = f"{len(want - got)} columns missing, {len(got - want)} too many" if len(want ^ got) > 1 else ""
+        found.append(Finding("tag_columns", f"where {kind} is", fault))
+    access = state["access_policy"]
+    left = due["holds"] - access["revoke"]
+    both = [c for c in due["conflicts"] if {p for p, r in left if r == c[0]} & {p for p, r in left if r == c[1]}]
+    empty = {r for _, r in due["holds"]} - {r for _, r in left}
+    for kind in due["access_policy"]:
+        got, want = access["rules"].get(kind, set()), due["rules"][kind]
+        clash = [c for c in both if set(c) & (want | got)]
+        fault = f"{', '.join(sorted(got ^ want))} may or may not" if got != want else ""
+        fault = fault or (f"somebody is both {clash[0][0]} and {clash[0][1]}" if clash else "")
+        fault = fault or (f"nobody is {min(empty)} any more" if empty & want else "")
+        found.append(Finding("access_policy", f"who may use {kind}", fault))
+    for table in due["column_lineage"]:
+        want = {e[1:] for e in due["edges"] if e[0] == table}
+        got = {e for e in state["column_lineage"].get(table, set())}
+        fault = f"{len(want - got)} edges missing, {len(got - want)} too many" if want != got else ""
+        found.append(Finding("column_lineage", f"from what {table} is made", fault))
+    for rule in due["plan_rules"]:
+        want, got = ({x for x in plan if x[0] == rule} for plan in (due["plan"], state["plan"]))
+        fault = f"{len(want - got)} rows forgotten, {len(got - want)} that must not go" if want != got else ""
+        found.append(Finding("plan", f"what goes by rule {rule}", fault))
+    for kind in due["masked_views"]:
+        wrong = {p for p, k in due["personal"].items() if k == kind} & state["masked_views"]
+        fault = f"{len(wrong)} columns show something else: {'.'.join(min(wrong))}" if wrong else ""
+        found.append(Finding("masked_views", f"what dev shows of {kind}", fault))
+    return found
+
+
+def _state(lab: Lab, names: Sequence[str]) -> dict[str, Any]:
+    """What is in force with some parts the learner's own and the references for the others."""
+    own, references = _own(lab), _references(lab)
+    state = {p.name: own[p.name] if p.name in names else references[p.name] for p in ALL}
+    tags = state["tag_columns"]
+    if "masked_views" not in names:
+        state["masked_views"] = _under_reference_masks(lab, tags)
+    elif "tag_columns" in names:
+        state["masked_views"] = lab.once("own masks, own tags", lambda: _or_all(lab, lambda: own["masked_views"](tags)))
+    else:
+        state["masked_views"] = lab.once("own masks", lambda: _named("masked_views", lambda: own["masked_views"](tags)))
+    return state
+
+
+def _named(name: str, make: Callable[[], Any]) -> Any:
+    """What ``make`` returns; a failure says of which part it is."""
+    try:
+        return make()
+    except NotAttempted:
+        raise CheckFailed(
+            f'{name} is still the stub of its lab. Bring what you wrote there, or write {name} = "reference".'
+        ) from None
+    except CheckFailed as failed:
+        part = next(p for p in ALL if p.name == name)
+        failed.message = f"{name} (lab {part.topic}, task {part.task}): {failed.message}"
+        raise
+
+
+def _sheet(found: Sequence[Finding]) -> Evidence:
+    rows = [(f.part, f.about, f.fault) for f in found if f.fault]
+    return Evidence("findings of the regulator", Table.of(["part", "looked at", "found"], rows[:12]))
+
+
+def _tell(found: Sequence[Finding]) -> str | None:
+    faults = [f.part for f in found if f.fault]
+    most = max(set(faults), key=faults.count) if faults else ""
+    tells = {
+        "tag_columns": "names_only",
+        "access_policy": "no_basis",
+        "column_lineage": "tables_only",
+        "plan": "no_holds",
+    }
+    return tells.get(most)
+
+
+@check("b", "the platform passes under your governance", points=2.5)
+def platform_passes(lab: Lab) -> str:
+    """Twenty-five findings with all chosen parts at work together."""
+    own = [name for name, borrowed in _chosen(lab).items() if not borrowed]
+    expect(
+        len(own) >= OWN_PARTS,
+        f"{len(own)} of the five parts are your own; at least {OWN_PARTS} are asked for.",
+        misconception="all_borrowed",
+    )
+    found = lab.once("findings", lambda: _findings(lab, _state(lab, own)))
+    good = sum(not f.fault for f in found)
+    expect(
+        good >= LEAST_RIGHT,
+        f"{good} of {len(found)} are as they should be; {LEAST_RIGHT} are asked for.",
+        evidence=_sheet(found),
+        ask="To which part do most of these belong? Does one part spoil what another shows?",
+        misconception=_tell(found),
+    )
+    return f"{good} of {len(found)} are as they should be, with {len(own)} parts of your own."
+
+
+@check("b", "each part of your own holds by itself", points=1.5)
+def own_parts_hold(lab: Lab) -> str:
+    """Each alone among the references, on its own five findings."""
+    own = [name for name, borrowed in _chosen(lab).items() if not borrowed]
+    expect(own, "None of the five parts is your own.", misconception="all_borrowed")
+    for name in own:
+        found = [f for f in _findings(lab, _state(lab, [name])) if f.part == name]
+        good = sum(not f.fault for f in found)
+        part = next(p for p in ALL if p.name == name)
+        expect(
+            good >= OWN_RIGHT,
+            f"{name} (lab {part.topic}, task {part.task}), with the reference for all others: {good} of {len(found)} are as they "
+            f"should be; {OWN_RIGHT} are asked for.",
+            evidence=_sheet(found),
+            ask=f"What does the check of lab {part.topic} say about it?",
+            misconception=_tell(found),
+        )
+    return f"{', '.join(own)}: at least {OWN_RIGHT} of five each."
+
+
+# -- twelve weeks later --------------------------------------------------------------------------------------------------------
+
+
+WORDS = {"person_name": ("name",), "email": ("mail",), "phone": ("phone",), "postal_address": ("address",),
+         "birth_date": ("birth",), "national_id": ("tax_id", "id_no"), "bank_account": ("iban", "account"),
+         "card_number": ("card", "pan"), "ip_address": ("ip",), "free_text": ("text", "message")}  # fmt: skip
+
+
+def _usual(lab: Lab) -> dict[str, Any]:
+    """What most companies have."""
+
+    def make() -> dict[str, Any]:
+        world, lab26 = _audited(lab), lab.of("2.6")
+        schema = _schema(world)
+        tags = {
+            (t, c): next(k for k, words in WORDS.items() if any(w in c for w in words))
+            for t, columns in schema.items()
+            for c in columns
+            if not t.startswith("extract.") and any(w in c for words in WORDS.values() for w in words)
+        }
+        rules = read_record(_Con(world))["versions"][0]["rules"]
+        records, day = _schedule(lab26)
+        of = _of("2.6")
+        plan = {
+            (rule["rule_id"], rule["table_name"], row[rule["key_column"]])
+            for rule in records.rows["retention_schedule"]
+            for row in records.rows[rule["table_name"]]
+            if row["jurisdiction"] == rule["jurisdiction"]
+            and (end := of.end_of(rule, row[rule["date_column"]])) is not None
+            and end <= day
+        }
+        state = {
+            "tag_columns": tags,
+            "access_policy": {"rules": {k: set(r) for k, r in rules.items()}, "revoke": set()},
+            "column_lineage": {},
+            "plan": plan,
+        }
+        state["masked_views"] = _under_reference_masks(lab, tags)
+        return state
+
+    return lab.kept("usual", make)
+
+
+def twelve_weeks_later(lab: Lab) -> Any:
+    """The regulator's sheet under the learner's parts and under what most companies have."""
+    import matplotlib.pyplot as plt
+
+    own = [name for name, borrowed in _chosen(lab).items() if not borrowed]
+    sheets = {"under your parts": _findings(lab, _state(lab, own)), "under what most have": _findings(lab, _usual(lab))}
+    figure, axes = plt.subplots(1, 2, figsize=(11, 4.2), layout="constrained", sharey=True)
+    for axis, (title, found) in zip(axes, sheets.items(), strict=True):
+        for row, part in enumerate(p.name for p in ALL):
+            for column, f in enumerate(f for f in found if f.part == part):
+                good = not f.fault
+                axis.add_patch(plt.Rectangle((column, row), 0.94, 0.9, color="#0072B2" if good else "#D55E00"))
+                label = f.about.rpartition(" ")[2].replace("extract.", "").replace("_", "\n", 1)
+                axis.text(column + 0.47, row + 0.45, label, ha="center", va="center", color="white", fontsize=7.5)
+        good = sum(not f.fault for f in found)
+        axis.set(xlim=(0, EACH), ylim=(len(ALL), -0.1), xticks=[])
+        axis.set_title(f"{good} of {len(found)} in order {title}")
+        axis.set_yticks([r + 0.45 for r in range(len(ALL))], [f"{p.name}\n({p.topic})" for p in ALL])
+        axis.tick_params(length=0)
+        for side in axis.spines.values():
+            side.set_visible(False)
+    figure.suptitle("What the regulator finds: blue in order, orange a finding", fontsize=11)
+    return figure
