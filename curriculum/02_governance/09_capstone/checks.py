@@ -638,11 +638,15 @@ def _due(lab: Lab) -> dict[str, Any]:
         now = made.TODAY
         holds = {(g["person_id"], g["role"]) for g in grants if made.stands(g, now)}
         records, day = _schedule(lab.of("2.6"))
+        # Some at least of roles that somebody holds together.
+        clash = some([k for k in kinds if rules.get(k, set()) & {"finance", "fraud"}], 2)
         extracts = _extracts(world)
         unions = [e for e in extracts if "union all" in e["sql"]]
         picked = some(unions, 2) + some([e for e in extracts if e not in unions], EACH - 2)
         plan = set(records.plan(day))
         busy = sorted({r for r, _, _ in plan})
+        copies = {t for _, t, _ in plan} & {c["table_name"] for c in records.rows["table_copies"]}
+        copied = some(sorted({r for r, t, _ in plan if t in copies}), 2)
         return {
             "personal": personal,
             "edges": [(e["output_table"], e["output_column"], e["input_table"], e["input_column"]) for e in edges],
@@ -651,9 +655,9 @@ def _due(lab: Lab) -> dict[str, Any]:
             "rules": rules,
             "plan": plan,
             "tag_columns": some(held),
-            "access_policy": some([k for k in kinds if rules.get(k)]),
+            "access_policy": clash + some([k for k in kinds if rules.get(k) and k not in clash], EACH - len(clash)),
             "column_lineage": [e["table_name"] for e in picked],
-            "plan_rules": some(busy),
+            "plan_rules": copied + some([r for r in busy if r not in copied], EACH - len(copied)),
             "masked_views": some([k for k in held if k in MASKED]),
         }
 
