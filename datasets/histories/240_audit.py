@@ -96,7 +96,8 @@ def _layer_one(rng: np.random.Generator, form: str, tables: Mapping[str, Sequenc
             inputs.append((t, some[int(rng.integers(len(some)))]))
         return inputs
 
-    return {"form": form, "reads": chosen, "columns": [column() for _ in range(count)], "again": column}
+    columns = [column() for _ in range(count)]
+    return {"form": form, "reads": chosen, "rows_of": set(chosen), "columns": columns, "again": column}
 
 
 def _layer_more(rng: np.random.Generator, form: str, made: Sequence[Row], layer: int) -> Row:
@@ -104,6 +105,8 @@ def _layer_more(rng: np.random.Generator, form: str, made: Sequence[Row], layer:
     before = [e for e in made if e["layer"] == layer - 1]
     first = before[int(rng.integers(len(before)))]
     others = [e for e in made if e is not first]
+    # A join is of what is about the same rows, where there is such an extract.
+    others = [e for e in others if form == "join" and e["rows_of"] & first["rows_of"]] or others
     second = others[int(rng.integers(len(others)))]
     chosen = [first] if form == "plain" else [first, second]
 
@@ -115,6 +118,7 @@ def _layer_more(rng: np.random.Generator, form: str, made: Sequence[Row], layer:
     return {
         "form": form,
         "reads": [e["table"] for e in chosen],
+        "rows_of": set().union(*(e["rows_of"] for e in chosen)),
         "columns": [column() for _ in range(count)],
         "again": column,
     }
@@ -155,7 +159,7 @@ def _statement(rng: np.random.Generator, extract: Row, columns: Sequence[tuple[s
         return "\nunion all\n".join(f"{listed(t)}\nfrom {t} as {alias[t]}" for t in extract["reads"])
     if extract["form"] == "join":
         a, b = extract["reads"]
-        return f'{listed(a)}\nfrom {a} as a\njoin {b} as b\n  on a."{key[a]}" = b."{key[b]}"'
+        return f'{listed(a)}\nfrom {a} as a\nleft join {b} as b\n  on a."{key[a]}" = b."{key[b]}"'
     return f'{listed(first)}\nfrom {first} as a\nwhere a."{key[first]}" is not null'
 
 
