@@ -78,7 +78,7 @@ ax.set_title(
     f"{sum(n in tagged for n in near)} of {len(tagged)} tagged columns run on (blue), into {len(held - tagged)} without a tag"
 )
 ax.axis("off")
-show(figure, "Graph from tagged columns on the left through three layers of extracts, most of which carry no tag")
+show(figure, "Graph from a tagged column on the left through extracts, whose columns carry no tag")
 assert len(held - tagged) > len(tagged)
 
 # %% [markdown]
