@@ -149,19 +149,26 @@ def read_schema(con: Any) -> dict[str, dict[str, str]]:
     and the models of ops.models, made as views over empty copies of those."""
     models = con.execute("select schema_name, table_name, sql from ops.models order by model_id").fetchall()
     tables = con.execute("select distinct table_name from ops.sources order by table_name").fetchall()
-    found: dict[str, dict[str, str]] = {}
+    core = {f"core.{t}": tuple((c[0], c[1]) for c in con.execute(f"describe core.{t}").fetchall()) for (t,) in tables}
+    return {table: dict(columns) for table, columns in _types(tuple(core.items()), tuple(models))}
+
+
+@cache
+def _types(
+    core: tuple[tuple[str, tuple[tuple[str, str], ...]], ...], models: tuple[tuple[str, str, str], ...]
+) -> list[tuple[str, list[tuple[str, str]]]]:
+    """The columns of tables, and of models made over them; the same question is asked whenever a lab is opened."""
+    found = [(table, list(columns)) for table, columns in core]
     empty = duckdb.connect(":memory:", config={"autoinstall_known_extensions": "false"})
     try:
         for schema in dict.fromkeys(["core", *(s for s, _, _ in models)]):
             empty.execute(f"create schema {schema}")
-        for (table,) in tables:
-            columns = con.execute(f"describe core.{table}").fetchall()
-            empty.execute(f"create table core.{table} ({', '.join(f'{c[0]} {c[1]}' for c in columns)})")
-            found[f"core.{table}"] = {c[0]: c[1] for c in columns}
+        for table, columns in core:
+            empty.execute(f"create table {table} ({', '.join(f'{n} {t}' for n, t in columns)})")
         for schema, table, sql in models:
             empty.execute(f"create view {schema}.{table} as {sql}")
             columns = empty.execute(f"describe {schema}.{table}").fetchall()
-            found[f"{schema}.{table}"] = {c[0]: c[1] for c in columns}
+            found.append((f"{schema}.{table}", [(c[0], c[1]) for c in columns]))
     finally:
         empty.close()
     return found

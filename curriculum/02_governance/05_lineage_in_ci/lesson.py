@@ -59,8 +59,9 @@ for row in [*inputs_lost.head(1).itertuples(), *by_size[by_size.kind == "rename"
     print(f"declared: {row.declared[:150]}\n")
 
 # %% [markdown]
-# The first takes a branch out of a UNION. No column goes, yet every one shows other numbers from that minute on. The second
-# is a rename like many, and its author has declared nothing: whoever asks next month for the old name finds no such column.
+# The first, a rollback, takes a branch out of a UNION. No column goes, yet every one shows other numbers from that minute
+# on. The second is a rename like many, and its author has declared nothing: whoever asks next month for the old name finds no
+# such column.
 #
 # ## Who reads it?
 #
@@ -85,7 +86,7 @@ con.sql("""
 """).df()
 
 # %% [markdown]
-# The word stands in many models: as the status of a payment, or as a column that another model has passed on. And where a
+# The word stands in eight of 42 models: as the status of a payment, or as a column that another model has passed on. And where a
 # model says `select *`, it reads the column and the word is not there.
 #
 # So ask the lineage. `ops.lineage_edges` has an edge for each pair of columns: **DIRECT** where values flow into values,
@@ -260,9 +261,10 @@ pd.Series(
 ).to_frame("count")
 
 # %% [markdown]
-# The last line is what this gate is blind to: a column that is still there and is fed by something else. Authors declared
-# these; how many did not, only a comparison of edges can tell. And it is blind in a worse way: where a statement cannot be
-# read, nothing is lost, because nothing was compared. **No lineage must mean no pass.**
+# The last line is what this gate is blind to: a column that is still there and is fed by something else. These authors
+# declared an input; a comparison of edges finds two deployments that lose edges alone and leave some of them undeclared. And
+# it is blind in a worse way: where a statement cannot be read, nothing is lost, because nothing was compared. **No lineage must
+# mean no pass.**
 #
 # ## As of which day?
 #
