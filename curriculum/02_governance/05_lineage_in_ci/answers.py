@@ -99,6 +99,8 @@ def resolve(scope, schema, around):
 
 # - # Parts of a node that decide, and do not flow into its value.
 # + import sqlglot
+# + from sqlglot.optimizer.qualify import qualify
+# + from sqlglot.optimizer.scope import build_scope
 # +
 
 
@@ -143,7 +145,7 @@ def column_lineage(sql, schema):
 # Columns that come through a star of the outermost select are named nowhere, and so not found.
 # -         for column, (direct, indirect) in columns.items()
 # +         for column, (direct, indirect) in columns.items()
-# +         if column in {item.alias_or_name for item in parse_one(sql, dialect="duckdb").selects}
+# +         if column in {item.alias_or_name for item in exp.maybe_parse(sql, dialect="duckdb").selects}
 
 
 # %% [a] wrong rows_end_at_the_cte fails=indirect_edges says="INDIRECT edges"
