@@ -602,10 +602,11 @@ def _own(lab: Lab) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Finding:
-    """What the regulator looked at; ``fault``: what is not as it should be, "" where all is."""
+    """What the regulator looked at, of which kind, extract or rule; ``fault``: what is not as it should be, "" where all is."""
 
     part: str
     about: str
+    subject: str
     fault: str
 
 
@@ -683,7 +684,7 @@ def _findings(lab: Lab, state: Mapping[str, Any]) -> list[Finding]:
     for kind in due["tag_columns"]:
         want, got = _spread(due["personal"], kind, due["edges"]), _spread(state["tag_columns"], kind, edges)
         fault = f"{len(want - got)} columns missing, {len(got - want)} too many" if len(want ^ got) > 1 else ""
-        found.append(Finding("tag_columns", f"where {kind} is", fault))
+        found.append(Finding("tag_columns", f"where {kind} is", kind, fault))
     access = state["access_policy"]
     left = due["holds"] - access["revoke"]
     both = [c for c in due["conflicts"] if {p for p, r in left if r == c[0]} & {p for p, r in left if r == c[1]}]
@@ -694,20 +695,20 @@ def _findings(lab: Lab, state: Mapping[str, Any]) -> list[Finding]:
         fault = f"{', '.join(sorted(got ^ want))} may or may not" if got != want else ""
         fault = fault or (f"somebody is both {clash[0][0]} and {clash[0][1]}" if clash else "")
         fault = fault or (f"nobody is {min(empty)} any more" if empty & want else "")
-        found.append(Finding("access_policy", f"who may use {kind}", fault))
+        found.append(Finding("access_policy", f"who may use {kind}", kind, fault))
     for table in due["column_lineage"]:
         want = {e[1:] for e in due["edges"] if e[0] == table}
         got = {e for e in state["column_lineage"].get(table, set())}
         fault = f"{len(want - got)} edges missing, {len(got - want)} too many" if want != got else ""
-        found.append(Finding("column_lineage", f"from what {table} is made", fault))
+        found.append(Finding("column_lineage", f"from what {table} is made", table, fault))
     for rule in due["plan_rules"]:
         want, got = ({x for x in plan if x[0] == rule} for plan in (due["plan"], state["plan"]))
         fault = f"{len(want - got)} rows forgotten, {len(got - want)} that must not go" if want != got else ""
-        found.append(Finding("plan", f"what goes by rule {rule}", fault))
+        found.append(Finding("plan", f"what goes by rule {rule}", rule, fault))
     for kind in due["masked_views"]:
         wrong = {p for p, k in due["personal"].items() if k == kind} & state["masked_views"]
         fault = f"{len(wrong)} columns show something else: {'.'.join(min(wrong))}" if wrong else ""
-        found.append(Finding("masked_views", f"what dev shows of {kind}", fault))
+        found.append(Finding("masked_views", f"what dev shows of {kind}", kind, fault))
     return found
 
 
@@ -806,7 +807,7 @@ WORDS = {"person_name": ("name",), "email": ("mail",), "phone": ("phone",), "pos
 
 
 def _usual(lab: Lab) -> dict[str, Any]:
-    """What most companies have."""
+    """What many companies have."""
 
     def make() -> dict[str, Any]:
         world, lab26 = _audited(lab), lab.of("2.6")
@@ -817,20 +818,16 @@ def _usual(lab: Lab) -> dict[str, Any]:
             for c in columns
             if not t.startswith("extract.") and any(w in c for words in WORDS.values() for w in words)
         }
-        rules = read_record(_Con(world))["versions"][0]["rules"]
+        rules: dict[str, set[str]] = {}
+        for n in _company(world)[0]:
+            if n["legal_basis"]:
+                rules.setdefault(n["kind"], set()).add(n["role"])
         records, day = _schedule(lab26)
-        of = _of("2.6")
-        plan = {
-            (rule["rule_id"], rule["table_name"], row[rule["key_column"]])
-            for rule in records.rows["retention_schedule"]
-            for row in records.rows[rule["table_name"]]
-            if row["jurisdiction"] == rule["jurisdiction"]
-            and (end := of.end_of(rule, row[rule["date_column"]])) is not None
-            and end <= day
-        }
+        copies = {c["table_name"] for c in records.rows["table_copies"]}
+        plan = {x for x in records.plan(day) if x[1] not in copies}
         state = {
             "tag_columns": tags,
-            "access_policy": {"rules": {k: set(r) for k, r in rules.items()}, "revoke": set()},
+            "access_policy": {"rules": rules, "revoke": set()},
             "column_lineage": {},
             "plan": plan,
         }
@@ -841,18 +838,18 @@ def _usual(lab: Lab) -> dict[str, Any]:
 
 
 def twelve_weeks_later(lab: Lab) -> Any:
-    """The regulator's sheet under the learner's parts and under what most companies have."""
+    """The regulator's sheet under the learner's parts and under what many companies have."""
     import matplotlib.pyplot as plt
 
     own = [name for name, borrowed in _chosen(lab).items() if not borrowed]
-    sheets = {"under your parts": _findings(lab, _state(lab, own)), "under what most have": _findings(lab, _usual(lab))}
+    sheets = {"under your parts": _findings(lab, _state(lab, own)), "under what many have": _findings(lab, _usual(lab))}
     figure, axes = plt.subplots(1, 2, figsize=(11, 4.2), layout="constrained", sharey=True)
     for axis, (title, found) in zip(axes, sheets.items(), strict=True):
         for row, part in enumerate(p.name for p in ALL):
             for column, f in enumerate(f for f in found if f.part == part):
                 good = not f.fault
                 axis.add_patch(plt.Rectangle((column, row), 0.94, 0.9, color="#0072B2" if good else "#D55E00"))
-                label = f.about.rpartition(" ")[2].replace("extract.", "").replace("_", "\n", 1)
+                label = f.subject.replace("extract.", "").replace("_", "\n", 1)
                 axis.text(column + 0.47, row + 0.45, label, ha="center", va="center", color="white", fontsize=7.5)
         good = sum(not f.fault for f in found)
         axis.set(xlim=(0, EACH), ylim=(len(ALL), -0.1), xticks=[])

@@ -346,9 +346,9 @@ lab.check("b")
 # %% [markdown]
 # ## Twelve weeks later
 #
-# The regulator's sheet: twenty-five findings on the platform under your parts, and under what most companies have: tags by the
-# names of columns, the rules of last year, nobody's duties looked at, lineage by tables, deletion without copies and holds, and
-# masks where somebody thought of them.
+# The regulator's sheet: twenty-five findings on the platform under your parts, and under what many companies have: tags by the
+# names of columns, and masks by these tags; rules from what was ever asked for with a legal basis, and nobody's duties looked
+# at; no lineage of columns; deletion that forgets copies.
 
 # %%
 lab.twelve_weeks_later()
