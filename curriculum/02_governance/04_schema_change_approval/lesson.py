@@ -1,0 +1,264 @@
+# %% [markdown]
+# # Lesson 2.4: Approval workflow for shared schemas
+#
+# The head of data platform asks: "Last year ninety changes of shared tables were merged, and each had somebody's approval.
+# Why do
+# reports in other teams break all the same? Do we need more approvals?"
+#
+# You will look at what was approved and by whom, apply changes to a small copy of the warehouse and run every reader before and
+# after, and see how far a change goes that nobody notices on its first day. You take away what makes an approval worth
+# something: it comes from those who are hit, for that very diff, while it is fresh.
+
+# %%
+import numpy as np
+import pandas as pd
+
+from workshop import open_lesson
+from workshop.plots import BLUE, GREY, ORANGE, RED, plt, show
+from workshop.schema_change import Query, Warehouse, read_changes, read_consumers, read_lineage
+from workshop.table import Table
+
+con = open_lesson("2.4")
+con.sql("""
+    select
+      count(*) as changes,
+      count(*) filter (a.team_id = c.team_id) as approved_by_the_owning_team,
+      count(*) filter (a.person_id = c.author_id) as approved_by_the_author,
+      count(*) filter (a.diff_digest <> c.diff_digest) as another_diff_was_approved,
+      count(*) filter (c.is_emergency) as emergencies,
+      count(*) filter (c.is_emergency and c.reviewed_at is not null) as reviewed_afterwards
+    from ops.schema_changes c
+    left join ops.schema_approvals a using (change_id)
+""").df()
+
+# %% [markdown]
+# Emergencies aside, each change had its approval, and each came from the team that owns the table. Some came from the
+# author. Some were for a diff that was not the one
+# that was merged: the digest, a hash of the diff, differs. What do such changes look like?
+
+# %%
+changes = read_changes(con)
+for change in [c for c in changes if len(c["elements"]) > 1][:3]:
+    print(change["table"], *change["elements"], sep="\n   ")
+
+# %% [markdown]
+# ## Ask the readers
+#
+# What a change does can be tried. We take some hundred orders with all that belongs to them, build the models of `ops.models`
+# on them, and run the queries of all consumers. Then we apply a change, build and run again. A consumer is **hit** if one of
+# its queries fails or returns other rows.
+
+# %%
+lineage, consumers = read_lineage(con), read_consumers(con)
+reads = {}
+for edge in lineage:
+    if edge["level"] == "table":
+        reads.setdefault(edge["output_table"], set()).add(edge["input_table"])
+models = con.execute("select schema_name || '.' || table_name, sql from ops.models order by model_id").fetchall()
+warehouse = Warehouse(
+    lambda sql: Table.from_cursor(con.execute(sql)),
+    [(table, sql, reads[table]) for table, sql in models],
+    [Query(c["consumer_id"], q["sql"], frozenset(q["tables"])) for c in consumers for q in c["queries"]],
+)
+by_id = {c["consumer_id"]: c for c in consumers}
+
+
+def teams(hit):
+    """Owner teams of consumers."""
+    return {by_id[number]["owner_team_id"] for number in hit}
+
+
+trials = {
+    "new column order_items.gift_wrap": (
+        "core.order_items",
+        {"kind": "add_column", "column": "gift_wrap", "type": "VARCHAR"},
+    ),
+    "new value of payments.method": (
+        "core.payments",
+        {"kind": "add_value", "column": "method", "value": "instalments"},
+    ),
+    "products.seller_id may be null": ("core.products", {"kind": "allow_nulls", "column": "seller_id"}),
+    "order_items.quantity gets SMALLINT": (
+        "core.order_items",
+        {"kind": "change_type", "column": "quantity", "old_type": "UTINYINT", "new_type": "SMALLINT"},
+    ),
+    "orders.channel goes": ("core.orders", {"kind": "drop_column", "column": "channel"}),
+}
+pd.DataFrame(
+    [
+        {
+            "change": name,
+            "teams hit on the day": len(teams(warehouse.hit(table, [element], stress=False))),
+            "teams hit once it is used": len(teams(warehouse.hit(table, [element]))),
+        }
+        for name, (table, element) in trials.items()
+    ]
+).set_index("change")
+
+# %% [markdown]
+# Three groups. The new column is seen by nobody (it is taken for granted that readers take columns by name): **additive**. The
+# dropped one is seen at once: **breaking**. The three in the middle pass every test on the day they are merged. They *permit*
+# rows that could not be written before, and the second number is for a copy in which a third of the rows do: they are
+# **compatible with care**. A quantity above 255 breaks whoever stores it in a byte; a null seller loses rows in a join. This
+# is what a test on today's data cannot find, and what an approval is for: the reader knows what it relies on.
+#
+# ## Who is hit?
+#
+# `orders.channel` goes. The author looks into the query log of the last week for who reads it.
+#
+# **Predict:** how many of the teams that are hit does the author find there?
+#
+# 1. All: who reads it, reads it weekly.
+# 2. About half: some read monthly or quarterly.
+# 3. One or two: most do not read this table.
+#
+# <details><summary>Answer</summary>
+#
+# 3. Nearly all read models that are made of it. And of the few that read the table itself, some run once a month or a
+#    quarter. The
+#    cells below count and name them.
+# </details>
+
+# %%
+table, element = trials["orders.channel goes"]
+hit = warehouse.hit(table, [element])
+
+
+def direct(since):
+    """Consumers with a query on the table's column that has run since then."""
+    return {
+        c["consumer_id"]
+        for c in consumers
+        for q in c["queries"]
+        if [table, element["column"]] in q["columns"] and q["last_run_at"] >= since
+    }
+
+
+pd.Series(
+    {
+        "hit": len(teams(hit)),
+        "in the log of the last week": len(teams(direct("2026-06-23") & set(hit))),
+        "in the log of the year": len(teams(direct("2025") & set(hit))),
+    }
+).to_frame("teams")
+
+# %%
+pd.DataFrame(
+    [(by_id[n]["consumer_name"], by_id[n]["cadence"], " ".join(sql.split())[:78]) for n, sql in list(hit.items())[:8]],
+    columns=["consumer", "cadence", "its first query that is hit"],
+)
+
+# %% [markdown]
+# ## Or everybody?
+#
+# One could ask every team that reads anything made of the table. For each column of `core.orders` in turn: how many teams
+# are hit when it goes, and how many would be asked?
+
+# %%
+downstream = warehouse.downstream(table)
+asked = {c["owner_team_id"] for c in consumers if any(set(q["tables"]) & downstream for q in c["queries"])}
+columns = list(warehouse.columns(table))
+drop = [len(teams(warehouse.hit(table, [{"kind": "drop_column", "column": c}]))) for c in columns]
+nulls = [len(teams(warehouse.hit(table, [{"kind": "allow_nulls", "column": c}]))) for c in columns]
+figure, ax = plt.subplots(figsize=(7.2, 4.2))
+at = np.arange(len(columns))
+ax.barh(at - 0.2, drop, 0.4, color=RED, label="teams hit when it goes")
+ax.barh(at + 0.2, nulls, 0.4, color=BLUE, label="teams hit when it may be null")
+ax.axvline(len(asked), color=GREY, ls="--", label="teams that read what is made of the table")
+ax.set_yticks(at, columns)
+ax.invert_yaxis()
+ax.set(xlabel="teams", xlim=(0, len(asked) + 1))
+ax.set_title(f"A null in a column hits {np.mean(nulls):.0f} of {len(asked)} teams in the mean")
+ax.xaxis.get_major_locator().set_params(integer=True)
+ax.grid(axis="y", visible=False)
+figure.legend(loc="outside lower center", ncols=3)
+show(figure, "By column of core.orders: teams hit when it is dropped and when it may be null, and teams asked by table")
+
+# %% [markdown]
+# Two things are to be seen. Different columns concern different teams, so the edges of columns have to be followed, DIRECT and
+# INDIRECT, as in lesson 2.5. And a column that *goes* reaches further than one whose values change: a model that names it
+# cannot be built any more, so that readers of its other columns are hit too. Whoever is asked each time and sees nothing
+# stops looking; an approval given by habit protects nobody.
+#
+# ## How old is a yes?
+
+# %%
+ages = con.sql("""
+    select
+      date_diff('hour', a.approved_at, c.merged_at) / 24 as days,
+      a.diff_digest <> c.diff_digest as is_other_diff
+    from ops.schema_changes c
+    join ops.schema_approvals a using (change_id)
+""").df()
+late = float((ages.days > 7).mean())
+figure, ax = plt.subplots(figsize=(7.2, 3))
+bins = np.arange(0, np.ceil(ages.days.max()) + 1)
+ax.hist(
+    [ages.days[~ages.is_other_diff], ages.days[ages.is_other_diff]],
+    bins=bins,
+    stacked=True,
+    color=[BLUE, ORANGE],
+    label=["the diff that was merged", "another diff"],
+)
+ax.set(xlabel="age of the approval at the merge, days", ylabel="changes")
+ax.set_title(
+    f"{ages.is_other_diff.sum()} of {len(ages)} approvals were for another diff; {late:.0%} were older than a week"
+)
+ax.legend(loc="upper right")
+show(figure, "Age of approvals at the merge, stacked by whether the approved diff is the one that was merged")
+
+# %% [markdown]
+# A yes ages in two ways. The **diff** changes: bind the approval to its digest, and another diff needs another yes. And the
+# **reader** changes: a team that said yes in March because it had no use for the column may build a report on it in May. So
+# an approval expires. Too soon is as bad: with teams that answer on different days and a release every other week, the first
+# yes has lapsed before the last one is there, and nothing ever comes in.
+#
+# ## In a hurry
+#
+# An outage does not wait for five teams. A workflow without an emergency path is gone around; a path without conditions becomes
+# the usual one. What keeps it honest is that somebody else has seen the diff before, whoever can be found in time, and that
+# those who were hit look at it afterwards, before the next report is published.
+
+# %%
+con.sql("""
+    select
+      change_id,
+      table_name,
+      merged_at::date as merged_on,
+      round(date_diff('hour', merged_at, reviewed_at) / 24, 1) as reviewed_after_days
+    from ops.schema_changes
+    where is_emergency
+    order by merged_at
+""").df()
+
+# %% [markdown]
+# Where nothing stands in the last column, nobody has ever looked.
+#
+# **Limits.** A small copy finds that a query returns something else, not whether anybody minds. Queries that are run by hand
+# once a year are in no log: tell people, too (topic 9.1). Lineage ends where SQL ends. And a column that a statement names
+# without using it has no edge; when it goes, the statement fails. Changes that cannot be made compatible are better made in
+# steps: add the new, move the readers, then remove the old.
+#
+# <details><summary><b>In practice</b> (GitHub, dbt 1.11, Confluent Schema Registry, Buf, Unity Catalog)</summary>
+#
+# - **GitHub**: CODEOWNERS asks for owners of *files*; owners of readers need a check that requests reviews. The settings
+#   "Dismiss
+#   stale pull request approvals when new commits are pushed" and "Require approval of the most recent reviewable push" bind an
+#   approval to the diff.
+# - **dbt**: model contracts fail a build on changed columns and types; `state:modified+` selects what lies behind a change, by
+#   model and not by column; model versions let old and new live side by side.
+# - **Schema Registry** has compatibility modes (BACKWARD, FORWARD, FULL) and **Buf** breaking-change rules; both judge the
+#   schema alone. That a new enum value hits a reader, they do not know.
+# - **Unity Catalog** has `system.access.column_lineage`, with notebooks and dashboards as readers.
+# </details>
+#
+# ## Back to the question
+#
+# Not more approvals: other ones. They came from the owners of tables, and those who break are owners of readers. Some were
+# given by authors to themselves, some for a diff that nobody merged, and emergencies were hardly looked at.
+#
+# **You take away** the gate that you now write in the lab: the class of a diff, the teams to ask, and the approval matrix.
+#
+# Read on: Martin Kleppmann, *Designing Data-Intensive Applications* (O'Reilly, 2017), chapter 4 on encoding and evolution;
+# Scott Ambler, Pramod Sadalage, *Refactoring Databases* (Addison-Wesley, 2006); NIST SP 800-53 Rev. 5, controls AC-5
+# (separation of duties) and CM-3 (configuration change control).
