@@ -23,6 +23,7 @@ from workshop.world.seeds import derive_seed
 
 ASSETS = 1200
 FIRST_ASSET = 70_000
+STALE_BEFORE = 337.0  # 2026-06-02 00:00, in days: lab 2.3
 HANDED_OVER = 26  # the week in which the domains took over: 2025-12-29
 TIERS = ("core", "shared", "local")
 TIER_SHARES = (0.11, 0.32, 0.57)
@@ -220,6 +221,10 @@ def build(con: duckdb.DuckDBPyConnection, seed: bytes, scale: float) -> None:
     entries = _year(streams(seen, "year"), domains, capacity, derive_seed(seen, "draws"))
     assets = _assets(streams(seen, "assets"), domains, teams)
     _assign(streams(seen, "assign"), assets, entries)
+    # A few that wait have arrived at the very moment from which on nothing counts as stale yet.
+    late = [e for e in entries if np.isnan(e.curated) and STALE_BEFORE < e.arrived < STALE_BEFORE + 4]
+    for entry in late[::3]:
+        entry.arrived = STALE_BEFORE
     terms, requirements = _rules(streams(seen, "rules"))
     _fields(streams(seen, "fields"), assets, terms, here, gone)
     accurate, reviews = _reviews(streams(seen, "reviews"), streams(hidden, "accuracy"), assets)
@@ -350,8 +355,9 @@ def _fields(
     placeholders = [t for f, t, _ in terms if f == "description"]
     classes = [t for f, t, _ in terms if f == "classification"]
     units = [t for f, t, _ in terms if f == "unit"]
-    other_classes = [c for c in CLASSES if c not in classes] + list(NO_CLASSES)
-    other_units = [c for c in UNITS if c not in units] + list(NO_UNITS)
+    # Some hold a term of the other field.
+    other_classes = [c for c in CLASSES if c not in classes] + list(NO_CLASSES) + units[:3]
+    other_units = [c for c in UNITS if c not in units] + list(NO_UNITS) + classes[:3]
     traits = {
         d: (rng.uniform(0.92, 0.995), rng.uniform(0.02, 0.16)) for d in dict.fromkeys(a["domain"] for a in assets)
     }

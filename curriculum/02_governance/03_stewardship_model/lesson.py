@@ -42,7 +42,8 @@ con.sql("""
 
 # %% [markdown]
 # The desk was slow everywhere, and often wrong where one has to know the business. Since January the picture has split. Some
-# domains do it within the day, and well. Some have no hours: what arrives there waits. And some do it fast and off the common
+# domains do it within two days, and well. Some have no hours: what arrives there waits (the mean of weeks is over what *was*
+# curated: where most still waits, it looks better than it is). And some do it fast and off the common
 # standard (say `gross` here and `incl_tax` there), so that whoever joins two domains has to mend by hand.
 #
 # ## The dashboard that says all is well
@@ -71,7 +72,8 @@ con.sql("""
 # `workshop.sim.curation` replays years of curation from what was measured in each domain (`ops.curation_domains`): arrivals,
 # hours, wrong shares, drift. It charges hours, weeks of waiting, weeks in which a wrong entry is used, and entries off
 # standard. Both models on the same ten years, and beside them the middle that every slide shows: routine entries (tables,
-# views) to the desk, business entries (metrics, terms) to the domains, a tenth of their work reviewed by the desk.
+# views) to the desk, business entries (metrics, terms) to the domains, a tenth of their work reviewed by the desk, and what
+# piles up above two weeks passed on to it.
 
 # %%
 domains = [
@@ -102,6 +104,7 @@ for cost, colour in zip(COSTS, (BLUE, GREEN, ORANGE, RED, GREY), strict=True):
     ax.barh(list(ran), usd, left=left, color=colour, label=cost)
     left += usd
 ax.invert_yaxis()
+ax.set_xlim(0, 1.06 * left.max())
 ax.set_xlabel("million USD a year")
 ax.set_title(f"Waiting decides: {left[0]:.1f}, {left[1]:.1f} and {left[2]:.1f} million USD a year")
 figure.legend(loc="outside lower center", ncols=5)
@@ -123,9 +126,10 @@ show(
 #
 # <details><summary>Answer</summary>
 #
-# (c). Where nothing drifts and few entries are wrong, a review costs more than it finds (a is dear). Where standards drift, a
+# (c). Where hardly anything drifts and few entries are wrong, a further review soon costs more than it finds (a is dear).
+# Where standards drift, a
 # tenth does not hold them (b is what one reviews to *measure* quality; here reviews have to *keep* it). From some share on
-# each further one adds less, since the standards hold already.
+# each further one adds less, since the standards hold already. Where they drift fast and mistakes are dear, all may be right.
 #
 # </details>
 
@@ -200,8 +204,10 @@ con.sql("""
 """).df()
 
 # %% [markdown]
-# The first rows are domains in which the desk knows enough. The last ones pay for each hour of the desk, unless their own
-# hours (below 1 they do not suffice) or their drift say otherwise: two things that this sum leaves out, and a simulation does
+# The first rows are domains in which the desk knows enough. The last ones lose money with each hour of the desk, unless
+# their own
+# hours (below 1 they do not suffice, and with closed weeks not at 1.1 either) or their drift say otherwise: two things that
+# this sum leaves out, and a simulation does
 # not. A domain without hours does not become an owner by being called one; there the desk takes a kind, or what is too much
 # is **escalated**: above a backlog of so many weeks, the excess goes to the desk.
 #
@@ -251,11 +257,17 @@ show(
     figure,
     "Chance that a 95% interval from 15 reviews holds the true share: standard errors fall far below, Wilson stays near",
 )
+for share in (0.7, 0.8, 0.9, 0.95):
+    chances = [comb(n, i) * share**i * (1 - share) ** (n - i) for i in k]
+    held = [sum(c for c, m, h in zip(chances, middle, half, strict=True) if abs(share - m) <= h)
+            for middle, half in ((p, wald), (centre, wilson))]  # fmt: skip
+    print(f"truth {share:.0%}: {held[0]:.0%} by standard errors, {held[1]:.0%} by Wilson")
 print(f"15 of 15 accurate: plus and minus {wald[-1]:.2f}, or from {centre[-1] - wilson[-1]:.2f} by Wilson's interval")
 
 # %% [markdown]
 # With 15 of 15 the textbook is certain, and nobody should be. Wilson's interval (or Clopper-Pearson's, or a bootstrap that is
-# told about small samples) keeps its promise. For a sample in strata one number takes care of the weights: how many reviews
+# told about small samples) keeps its promise, or nearly. For a sample in strata one number takes care of the weights: how
+# many reviews
 # of a plain sample would be as uncertain, its **effective size**.
 #
 # ## The rule, and where it ends
