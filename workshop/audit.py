@@ -17,7 +17,7 @@ RECORD = {
         """,
     ),
     "edges": ("E", "select * exclude (edge_id) from ops.extract_edges order by edge_id"),
-    "versions": ("V", "select valid_from_at, rules from ops.policy_versions order by version"),
+    "versions": ("V", "select version, valid_from_at, rules from ops.policy_versions order by version"),
     "grants": (
         "G",
         "select person_id, role, valid_from_at, valid_to_at from ops.grants order by person_id, valid_from_at, role",

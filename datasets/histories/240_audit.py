@@ -353,6 +353,18 @@ def _sees(record: Record, name: str, changes: Mapping[str, Callable[[Row], Row |
     return {why: lambda q, r=other: answer(q, r)[0] for why, other in read.items()}
 
 
+def _faulty(
+    record: Record, question: Row, judged_by: Callable[[Row], tuple[Mapping[str, Any] | None, Sequence[str]]]
+) -> set[int]:
+    """Entries that a question is about whose role some version (of None: nothing) does not let use some kinds."""
+    return {
+        e["seq"]
+        for e in used(record, question)
+        for version, kinds in [judged_by(e)]
+        if version is not None and any(e["role"] not in version["rules"].get(k, ()) for k in kinds)
+    }
+
+
 def near_answers(record: Record) -> dict[str, dict[str, Callable[[Row], set[Any]]]]:
     """By topic and by what they overlook, answers that are nearly right."""
     always = {"valid_from_at": datetime.min, "valid_to_at": None}
@@ -365,15 +377,11 @@ def near_answers(record: Record) -> dict[str, dict[str, Callable[[Row], set[Any]
         "one edge only": lambda e: e if (e["input_table"], e["input_column"]) in tagged else None,
     }
     bounds = {"the end included": _ajar, "the beginning excluded": _shut}
+    todays = {"today's edges": lambda e: e | {"valid_from_at": datetime.min} if not e["valid_to_at"] else None}
+    said = {v["version"]: v for v in record["versions"]}
     newest = {"the newest rules": lambda v: v | {"valid_from_at": datetime.min} if v["valid_from_at"] == last else None}
     return {
-        "where is": _sees(
-            record,
-            "edges",
-            copies
-            | bounds
-            | {"today's edges": lambda e: e | {"valid_from_at": datetime.min} if not e["valid_to_at"] else None},
-        ),
+        "where is": _sees(record, "edges", copies | bounds | todays),
         "who could": _sees(
             record,
             "grants",
@@ -390,6 +398,15 @@ def near_answers(record: Record) -> dict[str, dict[str, Callable[[Row], set[Any]
             "the end included": lambda q: answer(q | {"until_at": q["until_at"] + moment}, record)[0],
             "the beginning excluded": lambda q: answer(q | {"from_at": q["from_at"] + moment}, record)[0],
             "rightful ones too": lambda q: {e["seq"] for e in used(record, q)},
+            "the version that the gateway names": lambda q: _faulty(
+                record, q, lambda e: (said[e["said_version"]], [q["kind"]])
+            ),
+            "the version of the beginning": lambda q: _faulty(
+                record, q, lambda e: (version_at(record, q["from_at"]), [q["kind"]])
+            ),
+            "any of its kinds": lambda q: _faulty(
+                record, q, lambda e: (version_at(record, e["logged_at"]), e["kinds"])
+            ),
         },
         "what is left": _sees(
             record,
@@ -399,18 +416,20 @@ def near_answers(record: Record) -> dict[str, dict[str, Callable[[Row], set[Any]
                 "holds on any class": lambda h: h | {"data_class": None},
                 "no holds on all classes": lambda h: h if h["data_class"] else None,
                 "held on the day of lifting": lambda h: h | {"lifted_on": h["lifted_on"] and h["lifted_on"] + day},
+                "held before it was placed": lambda h: h | {"placed_on": date.min},
                 "not held on the day of placing": lambda h: h | {"placed_on": h["placed_on"] + day},
                 "holds that were lifted": lambda h: h | {"lifted_on": None},
             },
         )
         | _sees(record, "rows", {"due a day later": lambda r: r | {"ends_on": r["ends_on"] and r["ends_on"] + day}}),
-        "what shows": _sees(record, "edges", copies)
+        "what shows": _sees(record, "edges", copies | todays)
         | _sees(
             record,
             "masks",
             {
                 "masked ones too": lambda m: m | {"mask": "keep"},
                 "partial ones too": lambda m: m | {"mask": "keep"} if m["mask"] == "partial" else m,
+                "generalised ones too": lambda m: m | {"mask": "keep"} if m["mask"] == "generalise" else m,
             },
         ),
     }
@@ -447,6 +466,14 @@ def _candidates(rng: np.random.Generator, record: Record) -> dict[str, list[Row]
         times = sorted(e["logged_at"] for e in record["log"] if e["seq"] in wrong)
         for t in times:
             periods += [(kind, t, t + timedelta(days=6)), (kind, t - timedelta(days=20), t)]
+    # Entries of several kinds that one rule lets through and another does not.
+    for e in record["log"]:
+        if e["decision"] == "allowed" and len(e["kinds"]) > 1:
+            version = version_at(record, e["logged_at"])
+            mine_ok = [k for k in e["kinds"] if version and e["role"] in version["rules"].get(k, ())]
+            if 0 < len(mine_ok) < len(e["kinds"]):
+                for k in mine_ok:
+                    periods.append((k, e["logged_at"] - timedelta(days=8), e["logged_at"] + timedelta(days=4)))
     held = {h["subject_id"]: h for h in record["holds"]}
     mine: dict[int, list[Mapping[str, Any]]] = {}
     for row in record["rows"]:
@@ -456,14 +483,20 @@ def _candidates(rng: np.random.Generator, record: Record) -> dict[str, list[Row]
     left = []
     for s in subjects:
         days = {r["ends_on"] for r in mine[s]} | {TODAY.date()}
-        days |= {held[s]["placed_on"], held[s]["lifted_on"]} if s in held else set()
+        if s in held:
+            days |= {held[s]["placed_on"], held[s]["lifted_on"], held[s]["placed_on"] - timedelta(days=5)}
         left += [(s, d) for d in sorted(d for d in days if d and d <= TODAY.date())]
     return {
         "where is": [none | {"kind": k, "from_at": a} for k in kinds for a in deployed + any_day],
         "who could": [none | {"kind": k, "from_at": a} for k in ruled_kinds for a in granted + ruled + any_day],
         "who did": [none | {"kind": k, "from_at": a, "until_at": b} for k, a, b in periods],
         "what is left": [none | {"subject_id": s, "from_at": datetime(d.year, d.month, d.day)} for s, d in left],
-        "what shows": [none | {"kind": k, "environment": e, "from_at": TODAY} for k in kinds for e in ENVIRONMENTS],
+        "what shows": [
+            none | {"kind": k, "environment": e, "from_at": a}
+            for k in kinds
+            for e in ENVIRONMENTS
+            for a in [TODAY, *any_day[:4]]
+        ],
     }
 
 
@@ -508,7 +541,7 @@ def _masks(rng: np.random.Generator, columns: Sequence[Place], kinds: Mapping[Pl
         for table, column in columns:
             if rng.random() < 0.35:
                 continue
-            masks = ["keyed", "fixed", "partial", "withhold"]
+            masks = ["keyed", "fixed", "partial", "generalise", "withhold"]
             tagged = (table, column) in kinds
             keep = 0.15 if tagged else 0.55 if table.startswith("extract.") else 0.97
             mask = "keep" if rng.random() < keep else masks[int(rng.integers(len(masks)))]

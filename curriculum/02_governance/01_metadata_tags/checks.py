@@ -84,7 +84,7 @@ order by t.asset_id, c.column_no
 # -- task a ------------------------------------------------------------------------------------------------------------
 
 
-def tagged_columns(lab: Lab, world: World, number: int | str) -> tuple[list[dict[str, Any]], int]:
+def _tagged(lab: Lab, world: World, number: int) -> tuple[list[dict[str, Any]], int]:
     """Columns of a world with what is true of them and the learner's tags (``class``, ``said``), and the rows read."""
 
     def make() -> tuple[list[dict[str, Any]], int]:
@@ -96,12 +96,12 @@ def tagged_columns(lab: Lab, world: World, number: int | str) -> tuple[list[dict
         read = sum(s["rows_scanned"] or 0 for s in database.log())
         database.close()
         columns = lab.kept(f"columns {number}", lambda: world.sql(COLUMNS).dicts())
-        return _read_tags(table, columns), read
+        return read_tags(table, columns), read
 
     return lab.once(f"tagged {number}", make)
 
 
-def _read_tags(table: Table, columns: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def read_tags(table: Table, columns: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """The columns with ``class`` and ``said`` (the kind). Fails where tags are malformed or a column has none."""
     known = {(c["asset_id"], c["column_name"]) for c in columns}
     classes: dict[tuple[Any, str], list[str]] = {}
@@ -141,7 +141,7 @@ def _read_tags(table: Table, columns: Sequence[Mapping[str, Any]]) -> list[dict[
 def _all_tagged(lab: Lab) -> list[dict[str, Any]]:
     """Columns of this world and of the small ones, each with its world's number."""
     worlds = [lab.world, *lab.worlds(WORLDS, subjects=("estate",), scale=WORLD_SCALE)]
-    return [{**c, "world": i} for i, world in enumerate(worlds) for c in tagged_columns(lab, world, i)[0]]
+    return [{**c, "world": i} for i, world in enumerate(worlds) for c in _tagged(lab, world, i)[0]]
 
 
 def _samples(lab: Lab, columns: Sequence[Mapping[str, Any]], title: str) -> Evidence:
@@ -220,7 +220,7 @@ def kind_is_right(lab: Lab) -> str:
 @check("a", "it reads half of the rows at most", points=1.5)
 def reads_little(lab: Lab) -> str:
     """Rows that the database scanned. Needs a tagger that finds something: reading nothing is no economy."""
-    columns, read = tagged_columns(lab, lab.world, 0)
+    columns, read = _tagged(lab, lab.world, 0)
     (total,) = lab.world.sql("select sum(row_count)::bigint from ops.tables").rows[0]
     due = [c for c in columns if c["kind"]]
     found = sum(c["direct"] for c in due)

@@ -772,8 +772,8 @@ def interval_keeps_its_promise(lab: Lab) -> str:
         covers <= COVERS[1] and times[widest] <= WIDTH,
         f"{covers:.1%} of the intervals hold the true share, and those of {names[widest]} are "
         f"{times[widest]:.2f} times as "
-        f"wide as a stratified Wilson interval; at most {COVERS[1]:.0%} and {WIDTH:g} times are allowed. Nobody can decide by an interval "
-        "that holds everything, or that is as wide for four hundred reviews as for forty.",
+        f"wide as a stratified Wilson interval; at most {COVERS[1]:.0%} and {WIDTH:g} times are allowed. Nobody can decide by "
+        "an interval that holds everything, or that is as wide for four hundred reviews as for forty.",
         evidence=shown,
         misconception="too_wide",
     )

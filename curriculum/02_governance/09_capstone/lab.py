@@ -32,12 +32,14 @@ lab = open_lab("2.9", world=WORLD, scale=SCALE)
 # **The record.** A dict of eight lists. Each row is a dict with an `id` that no other row has. Times are UTC; intervals hold
 # from `valid_from_at` (included) to `valid_to_at` (excluded; None: until further notice).
 #
-# * `tags`: a column of the estate holds a kind of personal data (`table_name`, `column_name`, `kind`).
+# * `tags`: a column of the estate holds a kind of personal data (`table_name`, `column_name`, `kind`); kinds that tell who
+#   somebody is only with others, such as `country`, are there too.
 # * `edges`: values of a column go into another one, in an extract (`input_table`, `input_column`, `output_table`,
 #   `output_column`, and the interval).
 # * `versions`: the rules from `valid_from_at` on, until the next version (`rules`: a dict of kind to list of roles).
 # * `grants`: `person_id` holds `role` in the interval.
-# * `log`: entries of the gateway (`seq`, `logged_at`, `person_id`, `role`, `kinds`, a list, and `decision`).
+# * `log`: entries of the gateway (`seq`, `logged_at`, `person_id`, `role`, `kinds`, a list, `decision`, and `said_version`, by
+#   which the gateway says it decided).
 # * `rows`: a row about `subject_id` is still there (`data_class`, and `ends_on`, the day from which on it is due; None: its
 #   period has not begun).
 # * `holds`: nothing of `subject_id` in `data_class` (None: in any) may go from `placed_on` until `lifted_on` (None: open).
@@ -46,8 +48,8 @@ lab = open_lab("2.9", world=WORLD, scale=SCALE)
 # %%
 record, questions = read_record(lab.con), read_questions(lab.con)
 print({name: len(rows) for name, rows in record.items()})
-for name in ("tags", "edges", "holds", "masks"):
-    print(name, record[name][0])
+for name, rows in record.items():
+    print(name, rows[0] if name != "versions" else {**rows[0], "rules": "..."})
 
 # %%
 pd.DataFrame(questions, dtype=object).head(8)
@@ -73,15 +75,17 @@ pd.DataFrame(questions, dtype=object).head(8)
 #   each its row of `masks`, and how it holds the kind: its tag, or the edges back to a tag and that tag.
 #
 # **How the regulator reads evidence.** It throws away all rows of the record but those that you name, and answers the question
-# from these alone. If it does not come to the right answer, the evidence shows nothing. And it reads everything that it is
-# sent: rows without which the same could be shown are a burden.
+# from these alone. If it does not come to the right answer, the evidence shows nothing; nor does it without the version that
+# was in force, and without the entries that it knows of. Rows without which the same could be shown are a burden. More than
+# five times as many as are needed (and five more) show nothing either: somebody would have to look for the evidence in them.
 #
-# Change: the body of `answers`. It gets the questions (a list of dicts, as above) and the record, and returns a list of dicts,
-# one for each question, with `question_id`, `answer` (a list, in any order) and `evidence` (a list of `id`).
+# Change: the body of `answers`. It gets the questions (a list of dicts, as above) and the record, its rows in any order, and
+# returns a list of dicts, one for each question, with `question_id`, `answer` (a list, in any order) and `evidence` (a list of
+# `id`). For a topic that you have not done, return empty lists.
 #
 # **Judged** (6 points), on this world's questions and on fifty of two others: all answers of a topic are right (0.8 for each
-# topic); where the answer is right, the evidence shows it (1.5), and is at most half again as many rows as are needed, over all
-# questions (0.5).
+# topic); where the answer is right, the evidence shows it (1.5), and in each topic is at most half again as many rows as are
+# needed (0.5). Evidence is read once half of all answers are right.
 
 
 # %% tags=["task-a"]
@@ -214,23 +218,24 @@ lab.check("a")
 # Of each part the regulator looks at five things. One is in order if
 #
 # * tags: for a kind, tags and DIRECT edges (of the extracts of today, `ops.extracts`) together name the columns that hold it,
-#   in tables and extracts; at most one column is missing or too many;
+#   in tables and extracts; at most one column is missing or too many. The reading budget of lab 2.1 does not count here;
 # * access: for a kind, the rule names the roles that should, and after your revocations none of these is held together with
-#   one that conflicts with it, and none of them by nobody;
+#   one that conflicts with it, none of them by nobody, and none was revoked needlessly (the fewest that do it);
 # * lineage: for an extract, the DIRECT edges are those that its statement has;
 # * plan: for a rule of the schedule, what is planned on a day, copies included, is what is due;
 # * masks: for a kind, each column of the tables that really holds it shows in `dev` what its mask leaves.
 #
 # The parts meet: a column that your tagger misses is missed in the extracts, too, and developers see it as it is. Columns that
-# tell who somebody is only with others keep the catalogue's tags.
+# tell who somebody is only with others keep the catalogue's tags. A column of a type that its mask is not for (a number that is
+# tagged as an address) is withheld.
 #
 # `lab.bring("2.1", "a")` puts the cell that you wrote in your lab 2.1 below this one, if you have done that lab on this
 # machine: run it, and delete the line of that name in the task. Or write a part here, by the text of its lab. Cells of your
 # own may stand anywhere above the task; where two of them have a helper of the same name, give one another name. `qualified`,
 # which lab 2.5 gives, is there.
 #
-# **Judged** (4 points): of the twenty-five, at least 21 are as they should be, with at least three parts of your own (2.5).
-# Each of these, with the reference for the other four, has at least four of its five right (1.5).
+# **Judged** (4 points), with at least three parts of your own: of the twenty-five, at least 22 are in order (2.5). Each part of
+# your own, with the reference for the other four, has its five in order, the tagger four (1.5).
 
 
 # %% tags=["task-b"]

@@ -75,7 +75,7 @@ for n, (x, y) in place.items():
     ax.text(x, y + 0.03, n.replace("extract.", ""), ha="center", va="bottom", fontsize=7)
 ax.set(xlim=(-0.45, 3.45), ylim=(-1.06, 0.14))
 ax.set_title(
-    f"{sum(n in tagged for n in near)} of {len(tagged)} tagged columns run on (blue), into {len(held - tagged)} without a tag"
+    f"From {sum(n in tagged for n in near)} of {len(tagged)} tagged columns (blue) into {len(held - tagged)} without tags"
 )
 ax.axis("off")
 show(figure, "Graph from a tagged column on the left through extracts, whose columns carry no tag")
@@ -175,9 +175,8 @@ for name, cited in {"the last step only": direct, "the whole chain": chain, "all
 #
 # <details><summary>Answer</summary>
 #
-# The second. In the chain each row is needed: that is what makes it evidence. Of all edges nearly every one could be lost,
-# which
-# sounds safe and means that nearly every one says nothing about this question. Somebody has to find the few that do.
+# The second. In the chain each row is needed: that is what makes it evidence. Of all edges nearly every one could be lost. That
+# sounds safe, and means that nearly every one says nothing about this question. Somebody has to find the few that do.
 # </details>
 
 # %%
@@ -213,8 +212,8 @@ print(f"numbers that are missing in the log: {gaps}")
 
 # %% [markdown]
 # Who cites the faulty entries alone has not shown that there are no others; who cites all of them has, **if** somebody else
-# knows how many there are. That is what the anchors of topic 2.2 are for: a number and a digest, sent away each evening. The
-# numbers missing above are entries that somebody has taken out.
+# knows how many there are. That is what the anchors of topic 2.2 are for: a number and a digest, sent away each evening. A
+# number that is missing above is an entry that somebody has taken out.
 #
 # ## One missed tag
 #
@@ -240,6 +239,7 @@ figure, ax = plt.subplots(figsize=(8, 2.9))
 ax.bar(range(len(reach)), reach["columns"], color=ORANGE, width=0.9)
 ax.axhline(1, color=GREY, linewidth=1)
 ax.text(len(reach) - 1, 1.2, "only itself", ha="right", fontsize=8)
+ax.yaxis.get_major_locator().set_params(integer=True)
 worst = reach.iloc[0]
 ax.set(xlabel=f"the {len(reach)} tags, each left out once", ylabel="columns nobody knows of", xlim=(-1, len(reach)))
 ax.set_title(
@@ -257,7 +257,7 @@ assert worst["columns"] > 3
 #
 # 1. **Answers follow the data**: from tags along the edges, over as many steps as there are.
 # 2. **As of then**: only what held at the moment. The beginning counts, the end does not.
-# 3. **Evidence is what suffices**: the cited rows alone lead to the answer, and none could be left out.
+# 3. **Evidence is what suffices**: the cited rows alone lead to the answer, and hardly one could be left out.
 # 4. **Nothing is shown by all**: that there was nothing needs a count that somebody else holds.
 #
 # It ends where the record is wrong. Evidence shows that the answer follows from the record, not that the record is true: for
