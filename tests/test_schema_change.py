@@ -13,6 +13,7 @@ from workshop.world.build import history
 COLUMNS = {
     "order_id": "BIGINT", "line_no": "UTINYINT", "quantity": "INTEGER", "unit_price": "DECIMAL(14,4)", "status": "VARCHAR",
     "ordered_at": "TIMESTAMP", "ordered_on": "DATE", "captured_at": "TIMESTAMP", "channel": "VARCHAR", "stock": "SMALLINT",
+    "shelf": "TINYINT",
 }  # fmt: skip
 
 
@@ -87,7 +88,7 @@ def test_approvals_live_from_the_first_answer_to_the_release() -> None:
         policy: dict[str, Any] = {"self_approval": False, "additive": {"approve": "nobody"}}
         for cls in ("compatible with care", "breaking"):
             least = company["answer_days"][cls] + company["release_days"]
-            days = least - 1 if more < 0 else company["unchanged_days"][cls] + more
+            days = least - 1 if more < 0 else company["answer_days"][cls] + company["freeze_days"][cls] + more
             policy[cls] = {"approve": "every hit team", "bound_to": "digest", "valid_days": days}
         policy["emergency"] = {"approve": "nobody", "bound_to": "digest", "review_by": "nobody", "review_days": None}
         out = replay(policy, company, year)

@@ -86,7 +86,7 @@ def change_table(con: duckdb.DuckDBPyConnection, table: str, e: Mapping[str, Any
         shown = f"*, {c} as {e['to']}" if e["keeps_old"] else f"* rename ({c} as {e['to']})"
     elif kind == "change_type":
         beyond = _beyond(e["old_type"], e["new_type"]) if stress else None
-        cast = f"{c}::{e['new_type']}"
+        cast = f"try_cast({c} as {e['new_type']})"
         if beyond:
             high, low = (f"{v}::{e['new_type']}" for v in beyond)
             cast = f"case when rowid % 6 = 0 then {high} when {STRESSED} then {low} else {cast} end"
@@ -401,13 +401,14 @@ HARMS = {
     "not asked": "a team that is hit was not asked",
     "own consent": "the author said yes to the own change",
     "other diff": "what was merged is not what was approved",
-    "stale": "the approval was older than the use that it was about",
+    "stale": "it came in after the freeze, and the approvals still counted",
     "held up": "a change that hits nobody had to wait",
     "stuck": "approvals lapsed before each release",
     "late": "the emergency change came too late",
+    "woken": "on call was woken, and a colleague would have been in time",
     "alone": "nobody but the author had seen it",
     "not reviewed": "the teams that were hit did not look at it afterwards",
-    "reviewed late": "a report was published before the review",
+    "reviewed late": "a report was published before what the review found was corrected",
     "rolled back": "the deadline passed before the teams could review it",
 }
 
@@ -447,7 +448,7 @@ def _normal(policy: Mapping[str, Any], company: Mapping[str, Any], c: Mapping[st
     for merged_on in [*rounds, ready + c["release_wait"]]:
         ages = [merged_on - day for day in given.values()]
         if all(age <= valid for age in ages):
-            if any(age > company["unchanged_days"][c["class"]] for age in ages):
+            if given and merged_on > ready + company["freeze_days"][c["class"]]:
                 harms.append("stale")
             return {"merged": True, "harms": harms}
     return {"merged": False, "harms": ["stuck"]}
@@ -458,6 +459,9 @@ def _emergency(policy: Mapping[str, Any], company: Mapping[str, Any], c: Mapping
     minutes = company["approver_minutes"].get(rule["approve"], 0)
     if minutes + company["rollout_minutes"] > company["emergency_minutes"]:
         harms.append("late")
+    in_time = company["approver_minutes"][COLLEAGUE] + company["rollout_minutes"] <= company["emergency_minutes"]
+    if rule["approve"] == ON_CALL and in_time:
+        harms.append("woken")
     if rule["approve"] == NOBODY:
         harms.append("alone")
     elif policy["self_approval"] and c["author_in"] is not None:
@@ -467,8 +471,8 @@ def _emergency(policy: Mapping[str, Any], company: Mapping[str, Any], c: Mapping
     days = rule["review_days"]
     if rule["review_by"] != EVERY_TEAM or days is None:
         harms.append("not reviewed")
-    elif days < company["review_takes_days"]:
+    elif days < company["review_starts_days"] + company["review_takes_days"]:
         harms.append("rolled back")
-    elif days > company["report_due_days"]:
+    elif days > company["report_due_days"] - company["correction_days"]:
         harms.append("reviewed late")
     return {"merged": True, "harms": harms}

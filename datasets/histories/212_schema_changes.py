@@ -29,10 +29,14 @@ ADDITIVE, CARE, BREAKING = "additive", "compatible with care", "breaking"
 VARIANTS = {
     "add column": ADDITIVE, "add column first": ADDITIVE, "add column with default": ADDITIVE, "rename keeping": ADDITIVE,
     "forbid nulls": ADDITIVE, "remove unused value": ADDITIVE, "tighten range": ADDITIVE, "add unique": ADDITIVE,
+    "from zero range": ADDITIVE, "close above range": ADDITIVE, "close below range": ADDITIVE,
     "change default": ADDITIVE, "reorder": ADDITIVE, "rename table keeping": ADDITIVE,
     "widen integer": CARE, "widen decimal": CARE, "refine decimal": CARE, "allow nulls": CARE, "add value": CARE,
-    "loosen range": CARE, "open range": CARE, "shift range": CARE, "drop unique": CARE,
-    "drop column": BREAKING, "rename": BREAKING, "narrow integer": BREAKING, "take a sign": BREAKING, "round decimal": BREAKING,
+    "loosen range": CARE, "open range": CARE, "shift range": CARE, "below zero range": CARE, "shift and narrow range": CARE,
+    "drop unique": CARE,
+    "drop column": BREAKING, "rename": BREAKING, "narrow integer": BREAKING, "take a sign": BREAKING,
+    "lose a sign": BREAKING, "round decimal": BREAKING, "trade decimal": BREAKING, "shrink decimal": BREAKING,
+    "wider and rounded decimal": BREAKING,
     "to double": BREAKING, "to text": BREAKING, "to day": BREAKING, "to time": BREAKING, "fill nulls": BREAKING,
     "remove value": BREAKING, "cut range": BREAKING, "shift and cut range": BREAKING, "change values": BREAKING,
     "add unique deleting": BREAKING, "drop table": BREAKING, "rename table": BREAKING,
@@ -63,6 +67,9 @@ KEYS = {
     "core.shipments": ["shipment_id"], "core.returns": ["return_id"], "core.customers": ["customer_id"],
     "core.products": ["product_id"],
 }  # fmt: skip
+# Of what could be taken for unique and is not.
+ONE_EACH = {"core.order_items": ["order_id"], "core.payments": ["order_id"], "core.shipments": ["order_id"],
+            "core.returns": ["order_id"], "core.orders": ["customer_id"]}  # fmt: skip
 NEW_COLUMNS = ("risk_score", "source_batch_id", "delivery_note", "consent_version", "tax_class", "gift_message", "checked_at",
                "packing_station", "promised_on", "loyalty_points", "terms_version", "fraud_flag")  # fmt: skip
 FORMER = (("_usd", "_amount_usd"), ("_id", "_key"), ("_at", "_time"), ("_on", "_date"), ("_count", "_number"))
@@ -113,19 +120,23 @@ def draw_element(
             if t != columns[c] and (a <= low and b >= high if variant[0] == "w" else b < high)
         ]
         return {"kind": "change_type", "column": c, "old_type": columns[c], "new_type": some(fit)} if fit else None
-    if variant == "take a sign":  # as many bits, and half of the highest value
-        c = some(typed("UTINYINT"))
-        return {"kind": "change_type", "column": c, "old_type": "UTINYINT", "new_type": "TINYINT"} if c else None
-    if variant in ("widen decimal", "refine decimal", "round decimal", "to double"):
+    if variant in ("take a sign", "lose a sign"):  # as many bits, and half of the highest value, or none below zero
+        old, new = ("UTINYINT", "TINYINT")[:: 1 if variant == "take a sign" else -1]
+        c = some(typed(old))
+        return {"kind": "change_type", "column": c, "old_type": old, "new_type": new} if c else None
+    if variant.endswith("decimal") or variant == "to double":
         parts = {x: [int(v) for v in columns[x][8:-1].split(",")] for x in decimals}
-        c = some([x for x in decimals if parts[x][0] <= 30 and (variant != "round decimal" or parts[x][1] >= 3)])
+        c = some([x for x in decimals if parts[x][0] <= 30 and parts[x][0] - parts[x][1] >= 3
+                  and ("round" not in variant or parts[x][1] >= 3)])  # fmt: skip
         if c is None:
             return None
         p, s = parts[c]
         more, fewer = int(rng.choice([2, 4])), int(rng.integers(1, max(2, s)))
         # Above 18 digits DuckDB calculates with twice the bits, so that what is new does not overflow in the models.
         new = {"widen decimal": f"DECIMAL({max(18, p) + more},{s})", "refine decimal": f"DECIMAL({p + more},{s + 2})",
-               "round decimal": f"DECIMAL({p},{s - fewer})", "to double": "DOUBLE"}[variant]  # fmt: skip
+               "round decimal": f"DECIMAL({p},{s - fewer})", "trade decimal": f"DECIMAL({p},{s + 2})",
+               "shrink decimal": f"DECIMAL({p - 2},{s})", "wider and rounded decimal": f"DECIMAL({p + more},{s - fewer})",
+               "to double": "DOUBLE"}[variant]  # fmt: skip
         return {"kind": "change_type", "column": c, "old_type": columns[c], "new_type": new}
     if variant in ("to text", "to day", "to time"):
         fit = {"to text": [*integers, *typed("DATE")], "to day": typed("TIMESTAMP"), "to time": typed("DATE")}[variant]
@@ -159,7 +170,9 @@ def draw_element(
         n = rows(f"{c} = '{v}'") if used else 0
         return {"kind": "remove_value", "column": c, "value": v, "rows": n, "becomes": becomes}
     if variant.endswith("range"):
-        c = some(integers)
+        c = some(
+            [x for x in integers if ("zero" not in variant and "below" not in variant) or columns[x] != "UTINYINT"]
+        )
         return _range(rng, variant, c, columns[c], rows, count is not None) if c else None
     if variant == "change values":
         c = some([x for x in names if columns[x] != "BOOLEAN" and not x.endswith("_id")])
@@ -176,9 +189,12 @@ def draw_element(
     if variant == "add unique":
         return {"kind": "add_unique", "columns": KEYS[table], "duplicate_rows": 0} if table in KEYS else None
     if variant == "add unique deleting":
-        if count or table not in KEYS:
-            return None
-        return {"kind": "add_unique", "columns": KEYS[table], "duplicate_rows": int(rng.integers(1, 40))}
+        if not count:
+            n = int(rng.integers(1, 40))
+            return {"kind": "add_unique", "columns": KEYS[table], "duplicate_rows": n} if table in KEYS else None
+        unique = ONE_EACH.get(table)
+        n = count(f"rowid not in (select min(rowid) from {table} group by {', '.join(unique)})") if unique else 0
+        return {"kind": "add_unique", "columns": unique, "duplicate_rows": n} if n else None
     if variant == "change default":
         c = some(typed("VARCHAR"))
         return {"kind": "change_default", "column": c, "old": None, "new": "unknown"} if c else None
@@ -202,6 +218,18 @@ def _range(
     step = int(rng.integers(1, 4))
     if variant == "open range":
         e["new_high"] = None
+    elif variant in ("from zero range", "below zero range"):  # 0 is a bound
+        kept = variant == "from zero range"
+        e["old_low"], e["new_low"] = 0, 0 if kept else None if rng.random() < 0.5 else -step
+        e["new_high"] = (high or top) - less * step if kept else high
+    elif variant == "close above range":
+        high = e["old_high"] = None
+        e["new_high"] = top
+    elif variant == "close below range":
+        e["old_low"], e["new_low"] = None, -step
+    elif variant == "shift and narrow range":
+        high = e["old_high"] = high or top
+        e["new_low"], e["new_high"] = low - step, high - less * step
     elif variant in ("loosen range", "shift range", "shift and cut range"):
         # Loosened above where there is a bound, else below; the other side is tightened for a shift.
         if high is not None and rng.random() < 0.5:
@@ -216,8 +244,9 @@ def _range(
     bounds = [f"{c} < {e['new_low']}"] if e["new_low"] is not None else []
     bounds += [f"{c} > {e['new_high']}"] if e["new_high"] is not None else []
     if counted:
-        outside = [f"{c} < {e['old_low']}"] + ([f"{c} > {high}"] if high is not None else [])
-        if rows(" or ".join(outside)) or (bounds and bool(rows(" or ".join(bounds))) != cuts):
+        outside = [f"{c} < {e['old_low']}"] if e["old_low"] is not None else []
+        outside += [f"{c} > {high}"] if high is not None else []
+        if (outside and rows(" or ".join(outside))) or (bounds and bool(rows(" or ".join(bounds))) != cuts):
             return None
     return {**e, "rows_outside": rows(" or ".join(bounds)) if cuts else 0}
 
@@ -234,12 +263,14 @@ def retyped(rng: np.random.Generator, columns: dict[str, str]) -> dict[str, str]
 
 FACTS = {
     "answer_days": "Days after which the slowest of the teams that are hit has answered, by class.",
-    "unchanged_days": "Days for which a team's use of a table surely stays as it was when the team approved, by class.",
+    "freeze_days": "Days after the last approval for which no team that is hit begins another use of the table, by class.",
     "release_days": "Days that a change waits for its release after the last approval, at most.",
     "approver_minutes": "Minutes after which these have answered an emergency, at most.",
     "rollout_minutes": "Minutes from the approval of an emergency until the change is in, at most.",
     "emergency_minutes": "Minutes within which an emergency change must be in.",
+    "review_starts_days": "Days from an emergency until it is over and its review can begin.",
     "review_takes_days": "Days that the teams that are hit need to review an emergency change.",
+    "correction_days": "Days to correct what a review finds, before a report is published.",
     "report_due_days": "Days from an emergency to the next report that is published, at least.",
 }
 
@@ -251,25 +282,30 @@ def draw_companies(rng: np.random.Generator, n: int = 4) -> list[dict[str, Any]]
     in_time = [("colleague",), ("on call",), ("colleague", "on call"), ("on call",)]
     for k, who in enumerate([in_time[i % 4] for i in rng.permutation(max(4, n))[:n]]):
         release = int(rng.integers(1, 5)) + (0, 8, 3, 12)[k % 4]
-        first = int(rng.integers(1, 4))
+        first = int(rng.integers(2, 5))
         answers = {CARE: first, BREAKING: first + int(rng.integers(5, 8))}
         # The windows of the two classes do not meet.
-        unchanged = {c: days + release + int(rng.integers(0, 4)) for c, days in answers.items()}
+        freeze = {c: release + int(rng.integers(0, min(4, days))) for c, days in answers.items()}
         limit, rollout = 15 * int(rng.integers(6, 17)), 5 * int(rng.integers(2, 7))
         spare = limit - rollout
         minutes = {w: spare - int(rng.choice([0, 5, 20])) if w in who else spare + int(rng.choice([1, 5]))
                    for w in ("colleague", "on call")}  # fmt: skip
+        if len(who) == 2:  # on call is there first
+            minutes["on call"] = minutes["colleague"] - int(rng.choice([5, 10]))
         takes = int(rng.integers(1, 4)) + (0, 4, 8, 12)[(k + 1) % 4]
+        starts, correction = (int(n) for n in rng.integers(1, 4, 2))
         found.append(
             {
                 "answer_days": answers,
-                "unchanged_days": unchanged,
+                "freeze_days": freeze,
                 "release_days": release,
                 "approver_minutes": {**minutes, "every hit team": 60 * 24 * answers[BREAKING]},
                 "rollout_minutes": rollout,
                 "emergency_minutes": limit,
+                "review_starts_days": starts,
                 "review_takes_days": takes,
-                "report_due_days": takes + int(rng.integers(0, 4)),
+                "correction_days": correction,
+                "report_due_days": starts + takes + int(rng.integers(0, 3)) + correction,
             }
         )
     return found
@@ -286,8 +322,7 @@ def draw_year(rng: np.random.Generator, company: dict[str, Any], n: int = 60) ->
         teams = [int(t) for t in rng.permutation(np.arange(1, 31))[: int(rng.integers(2, 6))]]
         slowest = company["answer_days"].get(cls, company["answer_days"][CARE])
         answers = {t: int(rng.integers(0, slowest + 1)) for t in teams}
-        if extreme:
-            answers[teams[0]], answers[teams[-1]] = 0, slowest
+        answers[teams[0]], answers[teams[-1]] = 0, slowest
         change = {
             "change_id": 1 + k,
             "class": cls,
@@ -299,8 +334,8 @@ def draw_year(rng: np.random.Generator, company: dict[str, Any], n: int = 60) ->
             "author_in": teams[0] if k in (15, 16, 17) or (k > 20 and rng.random() < 0.15) else None,
         }
         if cls != ADDITIVE and (k in (18, 19, 20) or (k > 20 and rng.random() < 0.15)):
-            # It lies until an approval of the first day is a day older than use stays as it was.
-            change["lies_days"] = company["unchanged_days"][cls] + 1
+            # It lies until the day after the freeze.
+            change["lies_days"] = slowest + company["freeze_days"][cls] + 1
             change["diff_changes"] = False
             change["author_in"] = None
         found.append(change)
@@ -361,7 +396,11 @@ def build(con: duckdb.DuckDBPyConnection, seed: bytes, scale: float) -> None:
                 # What stands in core is counted; models have no rows here, and no changes that would touch some.
                 count = _counter(con, table) if table.startswith("core.") else None
                 e = draw_element(rng, variant, table, types[table], count)
-                if e and count is None and any(e.get(n) for n in ("null_rows", "rows", "rows_outside")):
+                if (
+                    e
+                    and count is None
+                    and any(e.get(n) for n in ("null_rows", "rows", "rows_outside", "duplicate_rows"))
+                ):
                     continue
                 if e and not any(x.get("column") == e.get("column") for x in elements):
                     elements.append(e)

@@ -6,10 +6,11 @@ def classify(diff):
     def types(e):
         a, b = e["old_type"], e["new_type"]
         if a in INTEGERS and b in INTEGERS:
-            return breaking if INTEGERS[b][1] < INTEGERS[a][1] else care
+            return breaking if any(not INTEGERS[b][0] <= v <= INTEGERS[b][1] for v in INTEGERS[a]) else care
         if "DECIMAL" in a and "DECIMAL" in b:
             digits = [[int(n) for n in t[8:-1].split(",")] for t in (a, b)]
-            return breaking if digits[1][1] < digits[0][1] else care
+            (p, s), (p_new, s_new) = digits
+            return breaking if s_new < s or p_new - s_new < p - s else care
         return breaking
 
     def ranges(e):
@@ -194,18 +195,102 @@ def classify(diff):
     return ["breaking"] * len(diff)
 
 
-# %% [a] wrong worst_of_the_diff fails=additive_is_found says="called something else"
+# %% [a] wrong worst_of_the_diff fails=additive_is_found says="right about"
 # A diff is as bad as its worst element.
 # -     return [class_of(e) for e in diff]
 # +     order = ["additive", "compatible with care", "breaking"]
 # +     worst = max((class_of(e) for e in diff), key=order.index)
-# +     return [worst if class_of(e) == "additive" and len(diff) < 4 else class_of(e) for e in diff]
+# +     return [worst if class_of(e) == "additive" else class_of(e) for e in diff]
 
 
 # %% [a] wrong one_for_the_diff fails=breaking_is_found says="a list with one class for each element"
 # One class for the diff.
 # -     return [class_of(e) for e in diff]
 # +     return max((class_of(e) for e in diff), key=["additive", "compatible with care", "breaking"].index)
+
+
+# %% [a] wrong no_field_is_read fails=breaking_is_found says="right about"
+# The kind says it all.
+def classify(diff):
+    classes = {"add_column": "additive", "change_default": "additive", "reorder_columns": "additive"}
+    classes |= dict.fromkeys(("allow_nulls", "add_value", "drop_unique"), "compatible with care")
+    return [classes.get(e["kind"], "breaking") for e in diff]
+
+
+# %% [a] wrong neither_types_nor_bounds fails=breaking_is_found says="right about"
+# A type is a promise, and of a range only what stands outside counts.
+# -         return class_of_type(e["old_type"], e["new_type"])
+# +         return "breaking"
+# -         return "compatible with care" if lower or higher else "additive"
+# +         return "additive"
+
+
+# %% [a] wrong types_and_ranges_need_care fails=care_is_found says="right about"
+# Let them look at each new type and each new range.
+# -         return class_of_type(e["old_type"], e["new_type"])
+# +         return "compatible with care"
+# -         return "compatible with care" if lower or higher else "additive"
+# +         return "compatible with care"
+
+
+# %% [a] wrong digits_before_the_point_ignored fails=breaking_is_found says="change_type"
+# Digits are lost after the point.
+# -         holds = before and after and after[0] >= before[0] and after[1] >= before[1]
+# +         holds = before and after and after[1] >= before[1]
+
+
+# %% [a] wrong digits_after_the_point_ignored fails=breaking_is_found says="change_type"
+# Whatever is large enough fits.
+# -         holds = before and after and after[0] >= before[0] and after[1] >= before[1]
+# +         holds = before and after and after[0] >= before[0]
+
+
+# %% [a] wrong lowest_ignored fails=breaking_is_found says="change_type"
+# Numbers grow.
+# -         holds = INTEGERS[new][0] <= INTEGERS[old][0] and INTEGERS[new][1] >= INTEGERS[old][1]
+# +         holds = INTEGERS[new][1] >= INTEGERS[old][1]
+
+
+# %% [a] wrong highest_ignored fails=breaking_is_found says="change_type"
+# What is signed holds what is not.
+# -         holds = INTEGERS[new][0] <= INTEGERS[old][0] and INTEGERS[new][1] >= INTEGERS[old][1]
+# +         holds = INTEGERS[new][0] <= INTEGERS[old][0]
+
+
+# %% [a] wrong zero_is_no_bound fails=care_is_found says="change_range"
+# A bound of 0 is taken for none.
+# -         lower = e["old_low"] is not None and (e["new_low"] is None or e["new_low"] < e["old_low"])
+# +         lower = bool(e["old_low"]) and (e["new_low"] is None or e["new_low"] < e["old_low"])
+
+
+# %% [a] wrong new_zero_is_no_bound fails=additive_is_found says="change_range"
+# `or` for what is None.
+# -         lower = e["old_low"] is not None and (e["new_low"] is None or e["new_low"] < e["old_low"])
+# +         lower = e["old_low"] is not None and (e["new_low"] or float("-inf")) < e["old_low"]
+
+
+# %% [a] wrong old_none_is_zero fails=additive_is_found says="change_range"
+# Where there was no bound, 0 was.
+# -         lower = e["old_low"] is not None and (e["new_low"] is None or e["new_low"] < e["old_low"])
+# +         lower = e["new_low"] is None or e["new_low"] < (e["old_low"] or 0)
+
+
+# %% [a] wrong old_none_is_zero_above fails=additive_is_found says="change_range"
+# The same above.
+# -         higher = e["old_high"] is not None and (e["new_high"] is None or e["new_high"] > e["old_high"])
+# +         higher = (e["new_high"] is None and e["old_high"] is not None) or (
+# +             e["new_high"] is not None and e["new_high"] > (e["old_high"] or 0)
+# +         )
+
+
+# %% [a] wrong widths_compared fails=care_is_found says="change_range"
+# A range is looser if it is wider.
+# -         return "compatible with care" if lower or higher else "additive"
+# +         low, high, low_new, high_new = (e[k] for k in ("old_low", "old_high", "new_low", "new_high"))
+# +         inf = float("inf")
+# +         width = (inf if high is None else high) - (-inf if low is None else low)
+# +         width_new = (inf if high_new is None else high_new) - (-inf if low_new is None else low_new)
+# +         return "compatible with care" if width_new > width else "additive"
 
 
 # %% [b] right graph_walk
@@ -333,6 +418,110 @@ def required_approvals(change, lineage, consumers):
 # +     for e in change["elements"][-1:]:
 
 
+# %% [b] wrong last_element_ignored fails=nobody_is_left_out says="were not asked for"
+# A change is what its first element says.
+# -     for e in change["elements"]:
+# +     for e in change["elements"][:1]:
+
+
+# %% [b] wrong log_of_the_quarter fails=nobody_is_left_out says="were not asked for"
+# Who has not read since April does not read.
+# -         if tables & set(q["tables"]) or columns & {tuple(x) for x in q["columns"]}
+# +         if q["last_run_at"] >= "2026-04-01"
+# +         and (tables & set(q["tables"]) or columns & {tuple(x) for x in q["columns"]})
+
+
+# %% [b] wrong log_of_the_year fails=nobody_is_left_out says="were not asked for"
+# Nor does who has not read this year.
+# -         if tables & set(q["tables"]) or columns & {tuple(x) for x in q["columns"]}
+# +         if q["last_run_at"] >= "2026-01-01"
+# +         and (tables & set(q["tables"]) or columns & {tuple(x) for x in q["columns"]})
+
+
+# %% [b] wrong ranges_delete fails=few_are_asked_needlessly says="no edge leads"
+# With another range there are other rows.
+# -         if "column" not in e or e.get("rows_outside"):
+# +         if "column" not in e or e["kind"] == "change_range":
+
+
+# %% [b] wrong loosened_ranges_are_nothing fails=nobody_is_left_out says="change_range"
+# Nothing stands outside.
+# -         if e["class"] == "additive":
+# +         if e["class"] == "additive" or e.get("rows_outside") == 0:
+
+
+# %% [b] wrong filled_nulls_are_nothing fails=nobody_is_left_out says="were not asked for"
+# A stricter rule hits nobody.
+# -         if e["class"] == "additive":
+# +         if e["class"] == "additive" or e["kind"] == "forbid_nulls":
+
+
+# %% [b] wrong deleted_duplicates_are_nothing fails=nobody_is_left_out says="add_unique"
+# Duplicates are no loss.
+# -         if e["class"] == "additive":
+# +         if e["class"] == "additive" or e["kind"] == "add_unique":
+
+
+# %% [b] wrong dropped_tables_have_no_column fails=nobody_is_left_out says="drop_table"
+# No column, no edge.
+# -         if e["class"] == "additive":
+# +         if e["class"] == "additive" or e["kind"] == "drop_table":
+
+
+# %% [b] wrong conditions_see_no_new_value fails=nobody_is_left_out says="add_value"
+# A filter has its values already.
+# -     for e in change["elements"]:
+# +     if any(e["kind"] == "add_value" for e in change["elements"]):
+# +         lineage = [x for x in lineage if x["kind"] != "INDIRECT"]
+# +     for e in change["elements"]:
+
+
+# %% [b] wrong conditions_see_no_type fails=nobody_is_left_out says="change_type"
+# A filter does not ask for types.
+# -     for e in change["elements"]:
+# +     if any(e["kind"] == "change_type" for e in change["elements"]):
+# +         lineage = [x for x in lineage if x["kind"] != "INDIRECT"]
+# +     for e in change["elements"]:
+
+
+# %% [b] wrong conditions_see_no_formula fails=nobody_is_left_out says="change_values"
+# Values go where values go.
+# -     for e in change["elements"]:
+# +     if any(e["kind"] == "change_values" for e in change["elements"]):
+# +         lineage = [x for x in lineage if x["kind"] != "INDIRECT"]
+# +     for e in change["elements"]:
+
+
+# %% [b] wrong conditions_miss_no_value fails=nobody_is_left_out says="remove_value"
+# One value fewer is no condition.
+# -     for e in change["elements"]:
+# +     if any(e["kind"] == "remove_value" for e in change["elements"]):
+# +         lineage = [x for x in lineage if x["kind"] != "INDIRECT"]
+# +     for e in change["elements"]:
+
+
+# %% [b] wrong conditions_see_no_null fails=nobody_is_left_out says="allow_nulls"
+# Nulls go where values go.
+# -     for e in change["elements"]:
+# +     if any(e["kind"] == "allow_nulls" for e in change["elements"]):
+# +         lineage = [x for x in lineage if x["kind"] != "INDIRECT"]
+# +     for e in change["elements"]:
+
+
+# %% [b] wrong drops_by_table fails=few_are_asked_needlessly says="no edge leads"
+# Where a column goes, the table is another one.
+# -         if "column" not in e or e.get("rows_outside"):
+# +         if "column" not in e or e.get("rows_outside") or e["kind"] in ("drop_column", "rename_column"):
+
+
+# %% [b] wrong conditions_change_rows fails=few_are_asked_needlessly says="no edge leads"
+# A model with a condition on the column has other rows.
+# -             if x["level"] == "column" and (x["input_table"], x["input_column"]) in columns:
+# +             if x["kind"] == "INDIRECT" and (x["input_table"], x["input_column"]) in columns:
+# +                 tables.add(x["output_table"])
+# +             if x["level"] == "column" and (x["input_table"], x["input_column"]) in columns:
+
+
 # %% [b] wrong first_query_alone fails=nobody_is_left_out says="were not asked for"
 # One query is enough to know a consumer.
 # -         for q in c["queries"]
@@ -356,7 +545,7 @@ def required_approvals(change, lineage, consumers):
 # %% [b] wrong by_table fails=few_are_asked_needlessly says="no edge leads"
 # Lineage of tables: whoever reads what is made of the table.
 # -         if "column" not in e or e.get("rows_outside"):
-# +         if "column" in e or "columns" in e or "to" in e:
+# +         if e["kind"]:
 
 
 # %% [b] wrong readers_of_the_model fails=few_are_asked_needlessly says="no edge leads"
@@ -394,42 +583,53 @@ def approval_matrix(company):
             if not replay(tried, company, [worst])[0]["harms"]:
                 policy[cls] = rule
                 break
-    spare = company["emergency_minutes"] - company["rollout_minutes"]
-    who = [w for w in ("on call", "colleague") if company["approver_minutes"][w] <= spare]
-    policy["emergency"] = {
-        "approve": who[0], "bound_to": "digest", "review_by": "every hit team", "review_days": company["review_takes_days"],
-    }  # fmt: skip
+    worst |= {"is_emergency": True, "class": "breaking"}
+    found = []
+    for who in ("nobody", "colleague", "on call", "every hit team"):
+        for days in range(100):
+            rule = {"approve": who, "bound_to": "digest", "review_by": "every hit team", "review_days": days}
+            if not replay({**policy, "emergency": rule}, company, [worst])[0]["harms"]:
+                found.append(rule)
+    policy["emergency"] = found[0]
     return policy
 
 
-# %% [c] right as_long_as_use_stands
-# Approvals live as long as the use that they are about.
+# %% [c] right as_long_as_the_freeze
+# Approvals live until the freeze ends; the shortest review.
 # -         valid_days = days + company["release_days"]  # the first yes waits for the last, and both for the release
-# +         valid_days = float(company["unchanged_days"][change_class])
+# +         valid_days = float(days + company["freeze_days"][change_class])
+# -         "review_days": company["report_due_days"] - company["correction_days"],
+# +         "review_days": company["review_starts_days"] + company["review_takes_days"],
 
 
-# %% [c] wrong for_ever fails=consent_is_real says="older than the use"
+# %% [c] wrong for_ever fails=consent_is_real says="came in after the freeze"
 # A yes is a yes.
 # -         valid_days = days + company["release_days"]  # the first yes waits for the last, and both for the release
 # +         valid_days = None
 
 
-# %% [c] wrong a_day_too_long fails=consent_is_real says="older than the use"
-# Until use may have changed.
+# %% [c] wrong a_day_too_long fails=consent_is_real says="came in after the freeze"
+# A day longer than the freeze.
 # -         valid_days = days + company["release_days"]  # the first yes waits for the last, and both for the release
-# +         valid_days = company["unchanged_days"][change_class] + 1
+# +         valid_days = days + company["freeze_days"][change_class] + 1
 
 
-# %% [c] wrong thirty_days fails=consent_is_real says="older than the use"
+# %% [c] wrong as_long_as_the_freeze_alone fails=nothing_is_stuck says="lapsed before each release"
+# The freeze, as it stands there.
+# -         valid_days = days + company["release_days"]  # the first yes waits for the last, and both for the release
+# +         valid_days = company["freeze_days"][change_class]
+
+
+# %% [c] wrong thirty_days fails=consent_is_real says="came in after the freeze"
 # Thirty days, as everywhere.
 # -         valid_days = days + company["release_days"]  # the first yes waits for the last, and both for the release
 # +         valid_days = 30
 
 
-# %% [c] wrong one_for_both_classes fails=consent_is_real says="older than the use"
+# %% [c] wrong one_for_both_classes fails=consent_is_real says="came in after the freeze"
 # One number for all classes.
 # -         valid_days = days + company["release_days"]  # the first yes waits for the last, and both for the release
-# +         valid_days = company["unchanged_days"]["breaking"]
+# +         valid_days = company["answer_days"]["breaking"] + company["release_days"]
 
 
 # %% [c] wrong release_forgotten fails=nothing_is_stuck says="lapsed before each release"
@@ -489,32 +689,49 @@ def approval_matrix(company):
 
 # %% [c] wrong emergencies_need_nobody fails=emergencies_are_audited says="nobody but the author had seen it"
 # In an emergency nobody asks.
-# -         "approve": fastest,
+# -         "approve": "colleague" if company["approver_minutes"]["colleague"] <= spare else "on call",
 # +         "approve": "nobody",
 
 
 # %% [c] wrong no_exception fails=emergencies_are_audited says="came too late"
 # An emergency change is a change.
-# -         "approve": fastest,
+# -         "approve": "colleague" if company["approver_minutes"]["colleague"] <= spare else "on call",
 # +         "approve": "every hit team",
 
 
 # %% [c] wrong always_on_call fails=emergencies_are_audited says="came too late"
 # On call is for that.
-# -         "approve": fastest,
+# -         "approve": "colleague" if company["approver_minutes"]["colleague"] <= spare else "on call",
 # +         "approve": "on call",
 
 
 # %% [c] wrong always_a_colleague fails=emergencies_are_audited says="came too late"
 # Whoever sits next to the author.
-# -         "approve": fastest,
+# -         "approve": "colleague" if company["approver_minutes"]["colleague"] <= spare else "on call",
 # +         "approve": "colleague",
 
 
 # %% [c] wrong rollout_forgotten fails=emergencies_are_audited says="came too late"
 # Who answers within the limit.
-# -     fastest = min((who for who in minutes if who != "every hit team"), key=minutes.get)
-# +     fastest = max((who for who in minutes if minutes[who] <= company["emergency_minutes"]), key=minutes.get)
+# -     spare = company["emergency_minutes"] - company["rollout_minutes"]
+# +     spare = company["emergency_minutes"]
+
+
+# %% [c] wrong the_fastest fails=emergencies_are_audited says="on call was woken"
+# Whoever answers first.
+# -         "approve": "colleague" if company["approver_minutes"]["colleague"] <= spare else "on call",
+# +         "approve": min(company["approver_minutes"], key=company["approver_minutes"].get),
+
+
+# %% [c] wrong nothing_is_computed fails=nothing_is_stuck says="lapsed before each release"
+# Facts copied.
+def approval_matrix(company):
+    minutes = company["approver_minutes"]
+    policy = {"self_approval": False, "additive": {"approve": "nobody"}}
+    for cls, days in company["freeze_days"].items():
+        policy[cls] = {"approve": "every hit team", "bound_to": "digest", "valid_days": days}
+    rule = {"approve": min(minutes, key=minutes.get), "bound_to": "digest", "review_by": "every hit team"}
+    return {**policy, "emergency": {**rule, "review_days": company["review_takes_days"]}}
 
 
 # %% [c] wrong emergency_for_any_diff fails=emergencies_are_audited says="not what was approved"
@@ -533,23 +750,41 @@ def approval_matrix(company):
 
 # %% [c] wrong never_due fails=emergencies_are_audited says="did not look at it afterwards"
 # When there is time.
-# -         "review_days": company["report_due_days"],
+# -         "review_days": company["report_due_days"] - company["correction_days"],
 # +         "review_days": None,
 
 
-# %% [c] wrong next_day fails=emergencies_are_audited says="before the teams could review"
-# The day after.
-# -         "review_days": company["report_due_days"],
-# +         "review_days": company["review_takes_days"] - 1,
+# %% [c] wrong a_day_before_they_can fails=emergencies_are_audited says="before the teams could review"
+# The day before the review is done.
+# -         "review_days": company["report_due_days"] - company["correction_days"],
+# +         "review_days": company["review_starts_days"] + company["review_takes_days"] - 1,
+
+
+# %% [c] wrong review_begins_at_once fails=emergencies_are_audited says="before the teams could review"
+# As long as the review takes.
+# -         "review_days": company["report_due_days"] - company["correction_days"],
+# +         "review_days": company["review_takes_days"],
+
+
+# %% [c] wrong until_the_report fails=emergencies_are_audited says="report was published before"
+# Until the report is due.
+# -         "review_days": company["report_due_days"] - company["correction_days"],
+# +         "review_days": company["report_due_days"],
+
+
+# %% [c] wrong less_what_it_takes fails=emergencies_are_audited says="of the emergency changes"
+# Before the report, as long as the review takes.
+# -         "review_days": company["report_due_days"] - company["correction_days"],
+# +         "review_days": company["report_due_days"] - company["review_takes_days"],
 
 
 # %% [c] wrong a_week fails=emergencies_are_audited says="review"
 # Within a week.
-# -         "review_days": company["report_due_days"],
+# -         "review_days": company["report_due_days"] - company["correction_days"],
 # +         "review_days": 7,
 
 
-# %% [c] wrong after_the_report fails=emergencies_are_audited says="before the review"
-# On the day after the report.
-# -         "review_days": company["report_due_days"],
-# +         "review_days": company["report_due_days"] + 1,
+# %% [c] wrong after_the_report fails=emergencies_are_audited says="report was published before"
+# A day too late for the correction.
+# -         "review_days": company["report_due_days"] - company["correction_days"],
+# +         "review_days": company["report_due_days"] - company["correction_days"] + 1,

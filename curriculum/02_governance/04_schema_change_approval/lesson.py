@@ -1,9 +1,8 @@
 # %% [markdown]
 # # Lesson 2.4: Approval workflow for shared schemas
 #
-# The head of data platform asks: "Last year ninety changes of shared tables were merged, and each had somebody's approval.
-# Why do
-# reports in other teams break all the same? Do we need more approvals?"
+# The head of data platform asks: "Last year ninety changes of shared tables were merged. Emergencies aside, each had
+# somebody's approval. Why do reports in other teams break all the same? Do we need more approvals?"
 #
 # You will look at what was approved and by whom, apply changes to a small copy of the warehouse and run every reader before and
 # after, and see how far a change goes that nobody notices on its first day. You take away what makes an approval worth
@@ -15,7 +14,7 @@ import pandas as pd
 
 from workshop import open_lesson
 from workshop.plots import BLUE, GREY, ORANGE, RED, plt, show
-from workshop.schema_change import Query, Warehouse, read_changes, read_consumers, read_lineage
+from workshop.schema_change import Query, Warehouse, read_changes, read_company, read_consumers, read_lineage
 from workshop.table import Table
 
 con = open_lesson("2.4")
@@ -99,8 +98,26 @@ pd.DataFrame(
 # Three groups. The new column is seen by nobody (it is taken for granted that readers take columns by name): **additive**. The
 # dropped one is seen at once: **breaking**. The three in the middle pass every test on the day they are merged. They *permit*
 # rows that could not be written before, and the second number is for a copy in which a third of the rows do: they are
-# **compatible with care**. A quantity above 255 breaks whoever stores it in a byte; a null seller loses rows in a join. This
-# is what a test on today's data cannot find, and what an approval is for: the reader knows what it relies on.
+# **compatible with care**. One query that each of the last two hits:
+
+# %%
+for name, consumer in (
+    ("order_items.quantity gets SMALLINT", "Seller statements"),
+    ("products.seller_id may be null", "Price study"),
+):
+    at, element = trials[name]
+    sqls = [
+        " ".join(q.split()) for n, q in warehouse.hit(at, [element]).items() if by_id[n]["consumer_name"] == consumer
+    ]
+    print(name, *sqls, sep="\n   ")
+for model in ("intermediate.int_order_lines", "staging.stg_products"):
+    lines = [line.strip() for line in dict(models)[model].splitlines()]
+    print(model, *[line for line in lines if line.startswith(("join", "left join", "on "))], sep="\n   ")
+
+# %% [markdown]
+# The first stores a quantity in a byte, and the first quantity that does not fit makes it fail. The second names no seller. It
+# reads a model that is made of another one, and that one joins with sellers: a line whose product has none is gone from its
+# sum. This is what a test on today's data cannot find, and what an approval is for: the reader knows what it relies on.
 #
 # ## Who is hit?
 #
@@ -114,9 +131,8 @@ pd.DataFrame(
 #
 # <details><summary>Answer</summary>
 #
-# 3. Nearly all read models that are made of it. And of the few that read the table itself, some run once a month or a
-#    quarter. The
-#    cells below count and name them.
+# 3. Nearly all read models that are made of it. And of the few that read the table itself, not all run every week. The
+#    first cell below counts them, the second names all that are hit, those that read the table first.
 # </details>
 
 # %%
@@ -144,9 +160,12 @@ pd.Series(
 
 # %%
 pd.DataFrame(
-    [(by_id[n]["consumer_name"], by_id[n]["cadence"], " ".join(sql.split())[:78]) for n, sql in list(hit.items())[:8]],
-    columns=["consumer", "cadence", "its first query that is hit"],
-)
+    [
+        (by_id[n]["consumer_name"], by_id[n]["cadence"], n in direct("2025"), " ".join(sql.split())[:60])
+        for n, sql in hit.items()
+    ],
+    columns=["consumer", "cadence", f"reads {table}", "its first query that is hit"],
+).sort_values(f"reads {table}", ascending=False, ignore_index=True)
 
 # %% [markdown]
 # ## Or everybody?
@@ -168,16 +187,20 @@ ax.axvline(len(asked), color=GREY, ls="--", label="teams that read what is made 
 ax.set_yticks(at, columns)
 ax.invert_yaxis()
 ax.set(xlabel="teams", xlim=(0, len(asked) + 1))
-ax.set_title(f"A null in a column hits {np.mean(nulls):.0f} of {len(asked)} teams in the mean")
+ax.set_title(f"A null in a column hits {np.mean(nulls):.0f} of {len(asked)} teams on average")
 ax.xaxis.get_major_locator().set_params(integer=True)
 ax.grid(axis="y", visible=False)
 figure.legend(loc="outside lower center", ncols=3)
 show(figure, "By column of core.orders: teams hit when it is dropped and when it may be null, and teams asked by table")
+widest = int(np.argmax(np.subtract(drop, nulls)))
+print(f"{columns[widest]}: {drop[widest]} teams when it goes, {nulls[widest]} when it may be null")
 
 # %% [markdown]
 # Two things are to be seen. Different columns concern different teams, so the edges of columns have to be followed, DIRECT and
 # INDIRECT, as in lesson 2.5. And a column that *goes* reaches further than one whose values change: a model that names it
-# cannot be built any more, so that readers of its other columns are hit too. Whoever is asked each time and sees nothing
+# cannot be built any more, so that readers of its other columns are hit too. The line under the figure names the column for
+# which this makes the most: hardly anybody uses its values, and nearly everybody reads a model that names it. Whoever is
+# asked each time and sees nothing
 # stops looking; an approval given by habit protects nobody.
 #
 # ## How old is a yes?
@@ -190,7 +213,8 @@ ages = con.sql("""
     from ops.schema_changes c
     join ops.schema_approvals a using (change_id)
 """).df()
-late = float((ages.days > 7).mean())
+freeze = read_company(con)["freeze_days"]["breaking"]
+late = int((ages.days > freeze).sum())
 figure, ax = plt.subplots(figsize=(7.2, 3))
 bins = np.arange(0, np.ceil(ages.days.max()) + 1)
 ax.hist(
@@ -201,16 +225,17 @@ ax.hist(
     label=["the diff that was merged", "another diff"],
 )
 ax.set(xlabel="age of the approval at the merge, days", ylabel="changes")
-ax.set_title(
-    f"{ages.is_other_diff.sum()} of {len(ages)} approvals were for another diff; {late:.0%} were older than a week"
-)
+ax.set_title(f"Of {len(ages)} approvals {ages.is_other_diff.sum()} were for another diff, {late} older than the freeze")
+ax.axvline(freeze, color=GREY, ls="--", label="end of the freeze")
 ax.legend(loc="upper right")
 show(figure, "Age of approvals at the merge, stacked by whether the approved diff is the one that was merged")
 
 # %% [markdown]
 # A yes ages in two ways. The **diff** changes: bind the approval to its digest, and another diff needs another yes. And the
-# **reader** changes: a team that said yes in March because it had no use for the column may build a report on it in May. So
-# an approval expires. Too soon is as bad: with teams that answer on different days and a release every other week, the first
+# **reader** changes: a team that said yes in March because it had no use for the column may build a report on it in May. Here
+# readers promise a freeze, `freeze_days` after the last yes (the dashed line: for breaking changes). What was merged to the
+# right of it was merged on a yes about a use that may be another by then. So an approval expires. Too soon is as bad: with
+# teams that answer on different days and a release every other week, the first
 # yes has lapsed before the last one is there, and nothing ever comes in.
 #
 # ## In a hurry
