@@ -48,7 +48,7 @@ LAWS = {
     ("order_record", "APAC"): Law((30, 36), (("tax audit", "tax code", (84, 108), EITHER, NAME_AND_ADDRESS),)),
     ("payment_record", "EU"): Law((18, 24, 36), (
         ("money laundering checks", "banking law", (60, 66), ("event",), ("person_name", "bank_account")),
-        ("annual accounts", "commercial code", (84, 96), ("year end",), ()),
+        ("annual accounts", "commercial code", (84, 96), ("year end",), ("person_name",)),
     )),
     ("payment_record", "US"): Law((24, 36), (("annual accounts", "commercial code", (60, 72), EITHER, ("person_name",)),)),
     ("payment_record", "APAC"): Law((24, 30), (("annual accounts", "commercial code", (72, 84), ("year end",), ()),)),

@@ -2,7 +2,7 @@
 # # Lab 2.6: Retention that is lawful and cheap
 #
 # You write the retention policy of about thirty tables in monthly partitions (task a), and the job that plans and carries out
-# retention row by row, with a certificate of what went (task b). About 50 minutes. Lesson 2.6 has the background.
+# retention row by row, with a certificate of what went (task b). About 55 minutes. Lesson 2.6 has the background.
 #
 # You change the two cells that begin with `# Task`; what you need besides goes into the same cells. When your work is graded,
 # it meets other worlds: other tables, periods, prices and holds. All periods here are invented.
@@ -55,52 +55,92 @@ pd.DataFrame(tiers)
 # * `"anonymise"`: the columns that hold the personal `kinds` (a list, such as `["email", "phone"]`) are emptied;
 # * `"delete"`: the partition goes. Each table in each jurisdiction needs exactly one such step.
 #
-# `tier` and `kinds` are None where they say nothing. With `waits_for_hold` the step waits while the partition is held.
+# Several tier and anonymise steps a table are allowed. `tier` and `kinds` are None where they say nothing. With
+# `waits_for_hold` the step waits while the partition is held.
 #
 # **Class.** A table of record has a tag `retention.class:<class>`. A derived table has none: it holds data of each class that
 # its sources (`derived_from`, tables of the same jurisdiction) hold, which may be derived themselves. A rule concerns a table
-# if jurisdiction and class fit. Each kind in a tag `privacy.kind:<kind>` is personal data. A pseudonym (`customer_key`) is
-# too.
+# if jurisdiction and class fit. Each kind in a tag `privacy.kind:<kind>` is personal data. A pseudonym (`customer_key`) is too.
 #
 # **Minimum.** A rule with `minimum_months` concerns tables of record only, never derived ones. It counts from the partition's
 # newest event: `event` means from the last day of its month, so it ends at that age in month count; `year end` means at that
 # age in year count. Before all minima have ended, the partition is not deleted. Before a minimum has ended, the kinds in its
-# `asks_for` are not anonymised. Where it outlasts the maximum, the record stays for that purpose with these kinds; the other
-# personal columns go. The minima of a table and its owner's need are far enough apart that the one with more months ends last,
-# whatever it counts from.
+# `asks_for` are not anonymised. The minima of a table and its owner's need are far enough apart that the one with more months
+# ends last, whatever it counts from.
 #
 # **Maximum.** A rule with `maximum_months` counts from the partition's oldest event. A partition of May with `span_months` 3
 # has events from 1 March on. With a maximum of 24 months, personal data is gone at the run of 1 March two years later at the
-# latest, at age 21. If several maxima concern a table, the shortest counts. A kind that a minimum asks for may stay until
-# that minimum ends and is gone at that very run. Where no rule sets a maximum, there is none.
+# latest, at age 21 (at age 0, where the span is longer than the maximum). If several maxima concern a table, the shortest
+# counts. A kind that minima ask for may stay until the last of these ends and is gone at that very run. Where no rule sets a
+# maximum, there is none.
 #
 # **Owner.** The owner needs the rows until age `needed_months`, and the personal columns until age `personal_needed_months` or
-# until the maximum, whichever is sooner (month count). Nothing goes earlier than that.
+# until the maximum, whichever is sooner (month count). Nothing goes earlier than that: minima and need both hold.
 #
-# **Hold.** A hold concerns a class, a jurisdiction and a range of events. It is placed and lifted at any time. While it
-# lasts, nothing in a partition with such events (derived ones too) may be destroyed: it is not deleted, not anonymised, and
-# not moved into a tier with `drops_versions`, which destroys older versions of rows. Otherwise that move is no deletion.
-# After the hold the steps that waited are made up for at the next run. You do not know the holds; you say which steps wait.
+# **Hold.** A hold concerns a class, a jurisdiction and a range of events. It is placed and lifted at any time. While it lasts,
+# nothing in a partition with such events (derived ones too) may be destroyed: it is not deleted, not anonymised, and not moved
+# into a tier with `drops_versions`, which destroys older versions of rows. Any other move destroys nothing and must not wait.
+# After the hold the steps that waited are made up for at the next run.
 #
 # **Cost.** A partition costs its tier's price each month, and `retrieval_usd_per_gb` for what is read: `read_share` of its
 # bytes in each month of age `from_age_months` and later, until the next entry. Moving or anonymising is a rewrite: the old
 # bytes are retrieved, the new ones are written. Steps of the same run are one rewrite. What is rewritten or deleted before
 # `minimum_stay_days` in its tier (a month is 30 days) is charged for the missing time; the stay begins with each rewrite.
-# Anonymised kinds take their part of `personal_pct` (percent of the bytes, the same for each kind) away.
-# `life_cost_usd(table, tiers, steps)` tells what one GB costs until it is deleted.
+# Anonymised kinds take their part of `personal_pct` (percent of the bytes, the same for each kind) away. `life_cost_usd` tells
+# what one GB costs until it is deleted. `cheapest_moves` below is given: the cheapest tiers for kinds that go at ages which you
+# choose.
 #
-# **Judged** (5.5 points), over five years (60 runs) in two worlds. Partitions that exist today lie where your policy would
-# have brought them.
+# **Judged** (5.5 points), over five years (60 runs) in two worlds. Partitions that exist today lie where your policy would have
+# brought them. Checks 1 to 3 also need a policy that does both: it deletes at least half of what the lawful one deletes, and
+# deletes or anonymises too early in at most half of the tables.
 #
 # 1. nothing is deleted or anonymised before the minimum ends or its owner's need does (1.5);
-# 2. nothing held is destroyed (1);
+# 2. nothing held is destroyed, and no step waits that destroys nothing (1);
 # 3. no personal data is kept past its maximum, except under a hold (1.5);
 # 4. storage, reads and rewrites cost at most best + 5% of (hot - best). Best is the cheapest lawful policy, hot the lawful
 #    policy that leaves everything in hot. No holds here, and where your policy breaks 1 or 3, the table is billed with the
 #    lawful steps in place of yours, tier steps excepted (1.5).
-#
-# Checks 1 to 3 also need a policy that does both: it deletes at least half of what the lawful one deletes, and deletes or
-# anonymises too early in at most half of the tables.
+
+
+# %%
+def tagged(table, key):
+    return sorted(t.removeprefix(f"{key}:") for t in table["tags"] if t.startswith(f"{key}:"))
+
+
+def cheapest_moves(table, tiers, strips, end):
+    """Return (cost of a GB, [(age, tier), ...]): the cheapest way through the tiers until deletion at age `end` in month count.
+
+    strips: the kinds that are anonymised, by age, such as {21: ["email"]}. tier: a dict of `tiers`. It moves where reads or
+    kinds change; at each such age it knows the cheapest way to be in each tier since each age: a shortest path."""
+    by_name = {t["tier"]: t for t in tiers}
+    reads = {r["from_age_months"]: r["read_share"] for r in table["reads"]}
+    kinds = max(1, sum(t.startswith("privacy.kind:") for t in table["tags"]))
+    marks = [*sorted(m for m in {0, *reads, *strips} if m < end), end]
+    ways, gb, gone, read = {("hot", 0): (0.0, [])}, 1.0, 0, 0.0
+
+    def leaves(tier, since, now):
+        return max(0, tier["minimum_stay_days"] / 30 - (now - since)) * tier["usd_per_gb_month"]
+
+    for now, then in pairwise(marks):
+        gone, read = gone + len(strips.get(now, [])), reads.get(now, read)
+        left = 1 - table["personal_pct"] / 100 * gone / kinds
+        onwards = {}
+        for (name, since), (usd, moves) in ways.items():
+            for to in tiers:
+                key, cost, way = (name, since), usd, moves
+                if to["tier"] != name or now in strips:
+                    key = (to["tier"], now)
+                    cost += gb * (by_name[name]["retrieval_usd_per_gb"] + leaves(by_name[name], since, now))
+                    cost += left * to["write_usd_per_gb"]
+                    way = moves if to["tier"] == name else [*moves, (now, to)]
+                cost += left * (then - now) * (to["usd_per_gb_month"] + read * to["retrieval_usd_per_gb"])
+                if key not in onwards or cost < onwards[key][0]:
+                    onwards[key] = (cost, way)
+        ways, gb = onwards, left
+    return min(
+        ((usd + gb * leaves(by_name[name], since, end), moves) for (name, since), (usd, moves) in ways.items()),
+        key=lambda way: way[0],
+    )
 
 
 # %% tags=["task-a"]
@@ -109,9 +149,6 @@ def retention(tables, rules, tiers):
     """Return rows: table_name, jurisdiction, step, after_months, counted_from, tier, kinds, waits_for_hold."""
     ### BEGIN SOLUTION
     by_name = {t["table_name"]: t for t in tables}
-
-    def tagged(table, key):
-        return sorted(t.removeprefix(f"{key}:") for t in table["tags"] if t.startswith(f"{key}:"))
 
     def classes_of(name):
         table = by_name[name]
@@ -161,41 +198,6 @@ def retention(tables, rules, tiers):
         blank = {"counted_from": "month", "tier": None, "kinds": None}
         rows += [{**place, **blank, **step} for step in steps]
     return rows
-
-
-def cheapest_moves(table, tiers, strips, end):
-    """Return (cost of a GB, [(age, tier), ...]): the cheapest way through the tiers, moving where reads or columns change.
-
-    At each such age it knows the cheapest way to be in each tier since each age, and goes on from there: a shortest path."""
-    by_name = {t["tier"]: t for t in tiers}
-    reads = {r["from_age_months"]: r["read_share"] for r in table["reads"]}
-    kinds = max(1, sum(t.startswith("privacy.kind:") for t in table["tags"]))
-    marks = [*sorted(m for m in {0, *reads, *strips} if m < end), end]
-    ways, gb, gone, read = {("hot", 0): (0.0, [])}, 1.0, 0, 0.0
-
-    def leaves(tier, since, now):
-        return max(0, tier["minimum_stay_days"] / 30 - (now - since)) * tier["usd_per_gb_month"]
-
-    for now, then in pairwise(marks):
-        gone, read = gone + len(strips.get(now, [])), reads.get(now, read)
-        left = 1 - table["personal_pct"] / 100 * gone / kinds
-        onwards = {}
-        for (name, since), (usd, moves) in ways.items():
-            for to in tiers:
-                key, cost, way = (name, since), usd, moves
-                if to["tier"] != name or now in strips:
-                    key = (to["tier"], now)
-                    cost += gb * (by_name[name]["retrieval_usd_per_gb"] + leaves(by_name[name], since, now))
-                    cost += left * to["write_usd_per_gb"]
-                    way = moves if to["tier"] == name else [*moves, (now, to)]
-                cost += left * (then - now) * (to["usd_per_gb_month"] + read * to["retrieval_usd_per_gb"])
-                if key not in onwards or cost < onwards[key][0]:
-                    onwards[key] = (cost, way)
-        ways, gb = onwards, left
-    return min(
-        ((usd + gb * leaves(by_name[name], since, end), moves) for (name, since), (usd, moves) in ways.items()),
-        key=lambda way: way[0],
-    )
     ### END SOLUTION
 
 
@@ -228,38 +230,37 @@ lab.con.sql("from table_copies").df()
 # `(rule_id, table_name, row_key)`, each once, and `carry_out(con, rule_id, work, as_of)`, which does the work of one rule.
 # `apply` is given: you may leave it as it is or change it.
 #
-# 1. **End**: the day in `date_column` plus `period_months`; with `counts_from` `year end`, 31 December of that day's year
-#    plus `period_months`. A day plus n months is the same day of the month n months later or, where there is none, the last
-#    day of that month: 29 February 2024 plus 12 months is 28 February 2025. A row is due if its end is on or before `as_of`.
-#    A null day has no end.
+# 1. **End**: the day in `date_column` plus `period_months`; with `counts_from` `year end`, 31 December of that day's year plus
+#    `period_months`. A day plus n months is the same day of the month n months later or, where there is none, the last day of
+#    that month: 29 February 2024 plus 12 months is 28 February 2025. A row is due if its end is on or before `as_of`. A null
+#    day has no end.
 # 2. **Hold**: a row is not due while a row of `legal_holds` with its `subject_id` is in force, for a rule with the same
 #    `data_class`; a hold with `data_class` null is for all rules. It is in force if `placed_on` is on or before `as_of`, and
 #    `lifted_on` is null or after `as_of`. A row with `subject_id` null is never held.
 # 3. **Copies**: `table_copies` names tables that repeat rows of a source table (`source_key_column` is in both; several rows
-#    may repeat one). A copy's row is due under the rules of its source, by day, jurisdiction and person of its source row.
-#    Each has one.
-# 4. **Anonymise**: the rule's `columns` become null; a hash or a constant in their place is not anonymous. In a copy these
-#    are those of the rule's columns that `table_copies.columns` names. A row is due only if one of these columns is not null
-#    in this very row: a copy may have been forgotten when its source was anonymised.
+#    may repeat one). A copy's row is due under the rules of its source, by day, jurisdiction and person of its source row. Each
+#    has one.
+# 4. **Anonymise**: the rule's `columns` become null; a hash or a constant in their place is not anonymous. In a copy these are
+#    those of the rule's columns that `table_copies.columns` names. A row is due only if one of these columns is not null in
+#    this very row.
 # 5. A row that is due for deletion is not in the plan for anonymisation.
 #
-# `row_key` is the value of `key_column`, the key of the row's own table. `work` is a dict: the row keys (a list) by table
-# name. For each table in it, `carry_out` deletes or anonymises the rows with these keys and adds **a row to
-# `deletion_certificates`**: `rule_id`, `table_name`, `action`, `as_of`, `row_count`, and `digest`, the SHA-256 in lower-case
-# hexadecimal of the row keys in ascending order, written in decimal and joined with commas (`digest_of` below). Rules and
-# tables without work get no certificate. Certificates of earlier runs stay as they are.
+# `row_key` is the value of `key_column`, the key of the row's own table. `work` is a dict: the row keys (a list) by table name.
+# For each table in it, `carry_out` deletes or anonymises the rows with these keys and adds **a row to
+# `deletion_certificates`**: `rule_id`, `table_name`, `action`, `as_of`, `row_count`, and `digest`, which is `digest_of` of its
+# row keys. Rules and tables without work get no certificate. Certificates of earlier runs stay as they are.
 #
 # **Crashes**: the job may be killed before any of its statements or after the last one. Its connection is lost then, with its
 # open transaction and temporary tables. After a kill, the work of a rule in a table is wholly done and certified, or not at
 # all. The same run is started again, and tables and certificates must end as if it had run once.
 #
 # When it is judged, `con` has `execute(sql, parameters)`, `begin()`, `commit()` and `rollback()`, and a result has
-# `fetchall()`, `fetchone()`, `df()` and `rowcount`, as in DuckDB. A list is a good parameter: `where k in (select
-# unnest(?))`.
+# `fetchall()`, `fetchone()`, `df()` and `rowcount`, as in DuckDB. A list is a good parameter: `where k in (select unnest(?))`.
 #
-# **Judged** (4.5 points), on fresh rows with days on which calendars are awkward: the plan holds what is due and nothing else
-# (1.5); `apply` leaves tables and certificates as stated (1); so it does after kills (1); a second run changes nothing, and a
-# later run, with holds lifted and placed, adds what has become due (1).
+# **Judged** (4.5 points), on fresh rows, rules and copies, at ends of months and within: the plan holds what is due and nothing
+# else (1.5); `apply`, and `carry_out` alone with a part of the work, leave tables and certificates as stated (1); so does
+# `apply` after kills (1); a second run changes nothing, and a later run, with holds lifted and placed, adds what has become due
+# (1).
 
 
 # %% tags=["task-b"]
@@ -367,5 +368,4 @@ lab.twelve_weeks_later()
 # ## To take home
 #
 # The policy of task a is a file: one row for each step. Write beside each row which rule or whose need it comes from, and let
-# somebody who knows the law read it. The job of task b runs on any database with transactions. Keep its certificates longer
-# than the data they speak of.
+# somebody who knows the law read it. Keep its certificates longer than the data they speak of.

@@ -37,6 +37,7 @@ con.sql("""
 # %% [markdown]
 # In some rows the minimum ends before the maximum. In others it outlasts it by years: the tax code wants the record, and data
 # protection law wants the person out of it. Both are law, so neither "keep" nor "delete" is an answer for the whole record.
+# `web_event` has no minimum: nobody is obliged to keep a visit, so only the maximum and its owner's need count.
 #
 # ## One age for everything
 #
@@ -66,9 +67,9 @@ con.sql("""
 """).df()
 
 # %% [markdown]
-# It is wrong on both sides at once, and no other number is right. What follows from the rules are *steps* for each class: at
-# the maximum the columns go that no purpose asks for, at the end of the last minimum the record goes. These are two ages, two
-# actions, and often two days to count from.
+# It is wrong on both sides at once. A larger number keeps more past the maximum, a smaller one deletes more that must stay. What
+# follows from the rules are *steps* for each class: at the maximum the columns go that no purpose asks for, at the end of the
+# last minimum the record goes. These are two ages, two actions, and often two days to count from.
 #
 # ## Which day counts
 #
@@ -91,15 +92,15 @@ con.sql("""
 # Then there is the calendar.
 #
 # > **Before you run on, predict.** A visit of 29 February 2024 may be kept for 12 months. On 28 February 2025 somebody looks
-# > for
-# > what is due. Which condition finds it? (a) `day + 12 months <= today`. (b) `day <= today - 12 months`. (c) Both: it is the
+# > for what is due. Which condition finds it? (a) `day + 12 months <= today`. (b) `day <= today - 12 months`. (c) Both: it is the
 # > same inequality.
 #
 # <details><summary>Answer</summary>
 #
 # (a). 29 February 2025 does not exist, so the period ends on 28 February, and (a) finds the row. 28 February 2025 minus 12
 # months is 28 February 2024, a day before the visit, so (b) misses it until 1 March. Months have different lengths: adding
-# and subtracting them are not inverse, which (c) takes for granted. At each end of a short month there are such rows.
+# and subtracting them are not inverse, which (c) takes for granted. The same happens to a 31st whenever the month in which its
+# period ends has 30 days.
 #
 # </details>
 
@@ -199,14 +200,14 @@ for read in (0.0, 0.03, 0.3, 1.0):
 
 # %%
 con.sql("""
-    select h.hold_id, h.matter, h.data_class, h.jurisdiction, h.placed_on, h.lifted_on,
+    select h.hold_id, h.matter, h.data_class, h.jurisdiction, h.placed_on,
       count(p.month_on) as partitions, round(sum(p.size_gb)) as gb
     from ops.legal_holds h
     left join (
       select p.*, c.tags from ops.partitions p join ops.data_classes c using (table_name, jurisdiction)
     ) p on p.jurisdiction = h.jurisdiction and list_contains(p.tags, 'retention.class:' || h.data_class)
       and p.event_from <= h.event_to and p.event_to >= h.event_from
-    where h.subject_id is null
+    where h.subject_id is null and h.lifted_on is null
     group by all
     order by h.hold_id
 """).df()
