@@ -80,6 +80,15 @@ def test_a_page_that_could_have_waited_is_needless():
     assert counts["woken"] == counts["late"] == 0 and result["pages"][0]["at"] == NIGHT + 300  # 07:00
 
 
+def test_a_page_at_night_for_no_critical_report_is_untimely_and_a_hand_on_to_a_slow_waker_is_hasty():
+    case = incident()
+    case["reports"][0]["critical"] = False
+    assert one(case, policy())[1]["untimely"] == 1
+    awake = {"day": [5.0, 5.0, 5.0], "night": [40.0, 20.0, 20.0]}
+    _, counts = one(incident(draws=[awake, awake]), policy())
+    assert counts["hasty"] == 1 and counts["untimely"] == 0  # the first acknowledges 40 minutes after the page
+
+
 def test_each_alert_pages_without_groups():
     assert one(incident(), policy(group_by="alert"))[1]["most_pages"] == 2
 

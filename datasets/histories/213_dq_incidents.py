@@ -26,7 +26,7 @@ from workshop.sim import streams
 from workshop.sim.escalation import EDGES_SQL, EPOCH, REPORTS_SQL, ready_policy, replay_one
 from workshop.world.seeds import derive_seed
 
-DAYS, INCIDENTS = 182, 140  # up to today
+DAYS, INCIDENTS = 182, 200  # up to today
 TODAY_MIN = (datetime(2026, 6, 30, tzinfo=UTC) - EPOCH).total_seconds() / 60
 # What is loaded and exported by programs: whole tables are all that is known. Input, output, owners (of the first if it lands).
 FEEDS = (
@@ -45,6 +45,7 @@ FEEDS = (
 )
 PACK = ("export.cfo_pack", "net_usd")  # a column that no edge names
 PACK_READER = "Finance morning view"
+ANSWERS = 7  # sets of answers to pages in an incident; teams that share one are far apart
 NOTICE_MIN = (15, 40, 150, 240, 360)
 EARLY_ZONE = "Europe/Berlin"  # where reports are due before most people are awake
 Node = tuple[str, str | None]  # a column, or (None) a table as a whole
@@ -157,11 +158,11 @@ def draw_settings(rng: np.random.Generator, speed: float | None = None) -> Setti
     u = rng.random(5) if speed is None else np.clip(speed + rng.uniform(-0.06, 0.06, 5), 0, 1)
     fix, lag, night, sleeps, read = u.tolist()
     return Settings(
-        round(28 * (170 / 28) ** fix, 1),
+        round(22 * (200 / 22) ** fix, 1),
         round(3 * (18 / 3) ** lag, 1),
-        round(7 * (20 / 7) ** night, 1),
-        round(0.18 + 0.16 * sleeps, 3),
-        round(4 * (12 / 4) ** read, 1),
+        round(4 * (18 / 4) ** night, 1),
+        round(0.25 + 0.15 * sleeps, 3),
+        round(4 * (30 / 4) ** read, 1),
     )
 
 
@@ -211,13 +212,16 @@ def draw_incidents(
     } & critical
     telling = {layer: [p for p in found if graph.hit([p]) & critical] for layer, found in places.items()}
     later = [p for found in telling.values() for p in found if not graph.hit([p]) & early]
+    feeding = [p for found in places.values() for p in found if len({t for t, _ in graph.wrong([p])}) > 1]
+    quiet = [p for p in feeding if not graph.hit([p])]
+    others = [p for p in feeding if graph.hit([p]) and not graph.hit([p]) & critical]
     day = np.sort(rng.choice(days * 8, n, replace=False)) // 8
     incidents = []
     for k in range(n):
         layer = str(rng.choice(["landing", "core", "staging", "intermediate", "mart"], p=[0.3, 0.25, 0.12, 0.2, 0.13]))
         kind = rng.random()
-        some = later if kind < 0.45 and later else telling[layer] if kind < 0.85 and telling[layer] else places[layer]
-        cause = _choose(rng, some)
+        some = quiet if kind < 0.13 else others if kind < 0.28 else later if kind < 0.58 else telling[layer]
+        cause = _choose(rng, some or places[layer])
         # Loads run at night by the clock of Berlin; the shops of three continents write all day.
         hour = rng.normal(25.0, 2.5) if rng.random() < 0.5 else rng.uniform(6, 24)
         incidents.append(_incident(estate, rng, settings, begin_min + 1440 * float(day[k]) + 60 * float(hour), cause))
@@ -242,6 +246,7 @@ def _incident(
         hops.setdefault(node[0], h)
         nodes.setdefault(node[0], []).append(node)
     reports = {r["report_id"]: r for r in estate.reports}
+    few = rng.random() < 0.5  # some faults touch a handful of rows, wherever they arrive
     # The cause's own check comes first, or is a slow one; those of what it feeds come as it is loaded.
     downstream = [t for t in hops if t != cause[0] and rng.random() < 0.6]
     offsets = {t: 2.0 + 22.0 * (hops[t] - 1) + float(rng.lognormal(3.0, 0.7)) for t in downstream}
@@ -259,7 +264,7 @@ def _incident(
             column = nodes[t][int(rng.integers(len(nodes[t])))][1]
             alerts.append(
                 {"at": round(begin + offset + (0.3 * j), 2), "table": t, "column": column, "table_team": estate.owners[t],
-                 "failed_rows": int(rng.lognormal(6.5, 2.2)) + 1,
+                 "failed_rows": int(rng.lognormal(1.5, 1.0) if few else rng.lognormal(7.5, 2.0)) + 1,
                  "reports": sorted(graph.hit(nodes[t]))}
             )  # fmt: skip
     alerts.sort(key=lambda a: (a["at"], a["table"]))
@@ -276,12 +281,10 @@ def _incident(
         for r in sorted(graph.hit([cause]))
     ]  # fmt: skip
 
-    def draws() -> dict[str, list[float]]:
-        day = rng.exponential(5.0, 3) + np.where(rng.random(3) < 0.06, rng.uniform(40, 90, 3), 0) + 0.5
-        night = np.where(
-            rng.random(3) < settings.sleeps_share, -1.0, rng.lognormal(np.log(settings.night_minutes), 0.5, 3)
-        )
-        return {"day": np.round(day, 2).tolist(), "night": np.round(night, 2).tolist()}
+    size = (ANSWERS, 3)
+    day = rng.exponential(5.0, size) + np.where(rng.random(size) < 0.06, rng.uniform(40, 90, size), 0) + 0.5
+    night = rng.lognormal(np.log(settings.night_minutes), 0.5, size)
+    night = np.where(rng.random(size) < settings.sleeps_share, -1.0, night)
 
     return {
         "began": round(begin - float(rng.uniform(5, 60)), 2),
@@ -292,7 +295,7 @@ def _incident(
         "reports": hit,
         "fix_minutes": round(float(rng.lognormal(np.log(settings.fix_minutes), 0.45)), 2),
         "diagnose_minutes": round(float(rng.uniform(30, 90)), 2),
-        "draws": [draws(), draws()],
+        "draws": [{"day": d, "night": n} for d, n in zip(day.round(2).tolist(), night.round(2).tolist(), strict=True)],
     }
 
 

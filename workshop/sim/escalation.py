@@ -36,8 +36,7 @@ GROUPS = ("alert", "table", "lineage")
 AFTER = ("acknowledged", "cause passes", "all pass", "never")
 CAUSE_SHARE = 0.6  # of the work: then the cause's check passes again, and what it feeds is still being rebuilt
 STAND_DOWN_MINUTES = 30
-HEARD_MINUTES = 90  # by then somebody has acknowledged a page that went out at night
-FEW_HOURS = 12  # the reports that nobody may forget: due so soon after the first alert
+HEARD_MINUTES = 60  # by then somebody has acknowledged a page that went out at night
 
 HISTORY_SQL = {
     "incidents": """
@@ -120,6 +119,12 @@ def is_night(zone: str, at: float) -> bool:
     return hour >= NIGHT_BEGINS or hour < NIGHT_ENDS
 
 
+def is_office(zone: str, at: float) -> bool:
+    """Whether there are office hours there, to the second."""
+    minute = local(zone, at)
+    return (int(minute // 1440) + 3) % 7 < 5 and OFFICE[0] * 60 - 0.02 <= minute % 1440 <= OFFICE[1] * 60 + 0.02
+
+
 def next_morning(zone: str, at: float) -> float:
     """The first 07:00 there, at or after the moment."""
     there = local(zone, at)
@@ -164,6 +169,11 @@ def _acknowledged(zone: str, at: float, draws: Mapping[str, Sequence[float]], st
         return at + draws["day"][step]
     night = draws["night"][step]
     return at + night if night >= 0 else next_morning(zone, at) + draws["day"][step]
+
+
+def _draws_of(incident: Mapping[str, Any], team: int) -> Mapping[str, Sequence[float]]:
+    """How the people of a team answer in this incident: whoever sleeps through one page sleeps through the next."""
+    return incident["draws"][team % len(incident["draws"])]
 
 
 def _chain(
@@ -218,7 +228,7 @@ def _page_of(
             )
             looks += [(c, r) for c in crossings if c > begin]
     if policy["counts_rows"]:  # rows come with alerts
-        looks += [(max(ready, a["at"]), r) for a in group for _, r in list(looks) if a["at"] > ready]
+        looks += [(max(begin, a["at"]), r) for a in group for begin, r in list(looks) if a["at"] > begin]
     best: tuple[float, int, Mapping[str, Any]] | None = None
     for at, r in sorted(looks, key=lambda look: (look[0], look[1] or 0)):
         if best is not None and at >= best[0]:
@@ -243,11 +253,14 @@ def _page_of(
         zone = on_call[str(team)][0][1]
         opens = _open_from(zone, path["when"], at)
         if best is None or opens < best[0]:
-            # What has come in by the time the page goes out is known by then.
-            late = [a for a in group if a["at"] <= opens]
-            if path["page"] == "cause" and policy["group_by"] == "lineage":
-                team = late[-1]["likely_team"]
-            best = (opens, team, path)
+            # What has come in by the time the page goes out is known by then; another team may have other hours.
+            while path["page"] == "cause" and policy["group_by"] == "lineage":
+                team = [a for a in group if a["at"] <= opens][-1]["likely_team"]
+                begin, opens = opens, _open_from(on_call[str(team)][0][1], path["when"], opens)
+                if opens == begin:
+                    break
+            if best is None or opens < best[0]:
+                best = (opens, team, path)
     return best
 
 
@@ -268,9 +281,9 @@ def replay_one(
         if begins and min(begins)[0] + incident["fix_minutes"] <= at:
             continue  # all is right again
         groups += 1
-        chain, done = _chain(at, team, path, on_call, incident["draws"][0])
+        chain, done = _chain(at, team, path, on_call, _draws_of(incident, team))
         for p in chain:
-            p |= {"group": number, "right_team": team == incident["cause_team"]}
+            p |= {"group": number, "right_team": team == incident["cause_team"], "opening": p is chain[0]}
         pages += chain
         acknowledged = min(acknowledged, done)
         if team == incident["cause_team"]:
@@ -280,17 +293,29 @@ def replay_one(
         opens = _open_from(
             on_call[str(incident["cause_team"])][0][1], path["when"], done + incident["diagnose_minutes"]
         )
-        chain, done = _chain(opens, incident["cause_team"], path, on_call, incident["draws"][1])
+        chain, done = _chain(opens, incident["cause_team"], path, on_call, _draws_of(incident, incident["cause_team"]))
         for p in chain:
-            p |= {"group": number, "right_team": True}
+            p |= {"group": number, "right_team": True, "opening": False}
         pages += chain
         begins.append((done, number))
     began = min(begins, default=(float("inf"), -1))[0]
     fixed = began + incident["fix_minutes"]
     pages = sorted((p for p in pages if p["at"] < fixed), key=lambda p: p["at"])
     critical = [r["deadline"] for r in reports.values() if r["critical"]]
-    for p in pages:
+    urgent = {r for r in reports if reports[r]["critical"]}
+    hit_at = next((a["at"] for a in incident["alerts"] if a["reports"]), float("inf"))
+    critical_at = next((a["at"] for a in incident["alerts"] if not urgent.isdisjoint(a["reports"])), float("inf"))
+    for n, p in enumerate(pages):
         p["needless"] = p["night"] and _is_needless(p, pages, incident, [d for d in critical if d > p["at"]])
+        # 0: no report, 1: others, 2: critical ones
+        p["impact"] = (hit_at <= p["at"]) + (critical_at <= p["at"])
+        p["hours_left"] = min((d - p["at"] for d in critical if d >= p["at"]), default=float("inf")) / 60
+        p["untimely"] = p["opening"] and p["impact"] < 2 and not is_office(p["zone"], p["at"])
+        p["hasty"] = (p["night"] and p["right_team"]) and any(
+            q["acknowledged"] < next_morning(q["zone"], q["at"])
+            for q in pages[:n]
+            if q["night"] and q["right_team"] and q["group"] == p["group"]
+        )
 
     notices, ready = [], incident["alerts"][0]["at"] + policy["wait_minutes"]
     outcome = []
@@ -380,9 +405,11 @@ def replay(
 
 def score(incidents: Sequence[Mapping[str, Any]], results: Sequence[Mapping[str, Any]]) -> dict[str, int]:
     """Return counts. critical: critical reports hit; late: not right at their deadline; wrong: of these, not told in time; woken:
-    needless pages and calls at night; idle: notices about reports that were right; misrouted of groups; most_pages: groups that
-    paged in one incident, at most; owed: people who were paged or told; stood_down: of these, who heard that it was over from
-    the fix on and within 30 minutes; early: who heard it before."""
+    needless pages at night; called: needless calls about critical reports; others_called: calls about others; idle: notices
+    about reports that were right; misrouted of groups; most_pages: groups that paged in one incident, at most; untimely: pages
+    out of office hours while no critical report was known to be hit; hasty: hand-ons at night although somebody before was awake;
+    owed: people who were paged or told; stood_down: of these, who heard that it was over from the fix on and within 30 minutes;
+    early: who heard it before."""
     found = dict.fromkeys(
         (
             "critical",
@@ -401,6 +428,7 @@ def score(incidents: Sequence[Mapping[str, Any]], results: Sequence[Mapping[str,
         0,
     )
     found |= {"stood_down": 0, "early": 0, "most_pages": 0, "never": 0, "nights": 0, "unheard": 0}
+    found |= {"others_called": 0, "untimely": 0, "hasty": 0}
     for result in results:
         hit = [r for r in result["reports"] if r["critical"]]
         found["critical"] += len(hit)
@@ -408,7 +436,10 @@ def score(incidents: Sequence[Mapping[str, Any]], results: Sequence[Mapping[str,
         found["wrong"] += sum(r["wrong"] for r in hit)
         found["unwarned"] += sum(r["unwarned"] for r in hit)
         found["woken"] += sum(p["needless"] for p in result["pages"])
-        found["called"] += sum(n["needless"] for n in result["notices"])
+        found["called"] += sum(n["needless"] and n["critical"] for n in result["notices"])
+        found["others_called"] += sum(n["called"] and not n["critical"] for n in result["notices"])
+        found["untimely"] += sum(p["untimely"] for p in result["pages"])
+        found["hasty"] += sum(p["hasty"] for p in result["pages"])
         found["pages"] += len(result["pages"])
         nights = [p for p in result["pages"] if p["night"] and p["step"] == "first" and p["right_team"]]
         heard = min((p["acknowledged"] for p in result["pages"] if p["right_team"]), default=float("inf"))

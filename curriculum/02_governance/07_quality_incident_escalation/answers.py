@@ -78,8 +78,9 @@ def _next(r, now):
 
 # %% [a] wrong direct_only fails=the_right_reports_are_hit says="does not name"
 # A column that only decides about rows is in no number.
-# -     by_column = [e for e in edges if e["level"] == "column"]
-# +     by_column = [e for e in edges if e["level"] == "column" and e["kind"] == "DIRECT"]
+# -     known = {(e["input_table"], e["output_table"]) for e in by_column}
+# +     known = {(e["input_table"], e["output_table"]) for e in by_column}
+# +     by_column = [e for e in by_column if e["kind"] == "DIRECT"]
 
 
 # %% [a] wrong one_hop fails=the_right_reports_are_hit says="does not name"
@@ -226,6 +227,38 @@ def _next(r, now):
 # +     due = time.fromisoformat(report["due_at_local"])
 
 
+# %% [a] wrong compared_by_faces fails=hours_are_right says="right are"
+# Two times of one zone are compared.
+# -         deadline = datetime.combine(day, due, zone).astimezone(UTC)
+# -         if is_due and deadline >= now:
+# -             return deadline
+# +         deadline = datetime.combine(day, due, zone)
+# +         if is_due and deadline >= now.astimezone(zone):
+# +             return deadline.astimezone(UTC)
+
+
+# %% [a] wrong a_hundred_hops fails=the_right_reports_are_hit says="does not name"
+# A hundred edges in a row are enough.
+# -     while True:
+# -         tables = {table for table, _ in wrong}
+# +     for hop in range(101):
+# +         tables = {table for table, _ in wrong}
+
+# -         if more <= wrong:
+# +         if more <= wrong or hop == 100:
+
+
+# %% [a] wrong eight_hops fails=the_right_reports_are_hit says="does not name"
+# No pipeline has more than eight layers.
+# -     while True:
+# -         tables = {table for table, _ in wrong}
+# +     for hop in range(9):
+# +         tables = {table for table, _ in wrong}
+
+# -         if more <= wrong:
+# +         if more <= wrong or hop == 8:
+
+
 # %% [a] wrong after_and_not_at fails=hours_are_right says="right are"
 # A deadline at this moment is over.
 # -         if is_due and deadline >= now:
@@ -338,10 +371,10 @@ def policy(history):
 # +         "stand_down": {"after": "all pass", "delay_minutes": 30, "to": ["paged", "told"]},
 
 
-# %% [b] right eight_hours_is_plenty
-# max_hours on the safe side; no manager is woken; contacts of other reports get a mail when it is time, and no call.
-# -         ("critical", (fix + 1.5 * acknowledge) / 60, "SEV1"),
-# +         ("critical", 8, "SEV1"),
+# %% [b] right safe_side
+# The slowest fixes but one in a hundred; no manager is woken; contacts of other reports get a mail when it is time, and no call.
+# -     fix = float(incidents.fix_minutes.quantile(0.9))
+# +     fix = float(incidents.fix_minutes.quantile(0.99))
 
 # -     path = {"page": "cause", "acknowledge_minutes": acknowledge, "then": ["second", "manager"]}
 # +     path = {"page": "cause", "acknowledge_minutes": acknowledge, "then": ["second"]}
@@ -355,6 +388,145 @@ def policy(history):
 # +                 "at_night": c["is_business_critical"],
 # +             }
 # +             for c in history["contacts"]
+
+
+# %% [b] right by_day_nobody_is_next
+# Hand on a little later at night; in office hours somebody answers.
+# -     acknowledge = float(night[night < 60].quantile(0.85))
+# +     acknowledge = float(night[night < 60].quantile(0.9))
+
+# -             "SEV3": path | {"when": "office hours"},
+# -             "SEV4": path | {"when": "office hours"},
+# +             "SEV3": path | {"when": "office hours", "then": []},
+# +             "SEV4": path | {"when": "office hours", "then": []},
+
+
+# %% [b] wrong two_hours_for_all fails=reports_are_right says="not right at their deadline"
+# One number of hours, whoever the people are.
+# -         ("critical", (fix + 1.5 * acknowledge) / 60, "SEV1"),
+# +         ("critical", 2, "SEV1"),
+
+
+# %% [b] wrong three_hours_for_all fails=pages_keep_the_hours says="two long fixes"
+# One number of hours, whoever the people are.
+# -         ("critical", (fix + 1.5 * acknowledge) / 60, "SEV1"),
+# +         ("critical", 3, "SEV1"),
+
+
+# %% [b] wrong eight_hours_is_plenty fails=pages_keep_the_hours says="two long fixes"
+# On the safe side.
+# -         ("critical", (fix + 1.5 * acknowledge) / 60, "SEV1"),
+# +         ("critical", 8, "SEV1"),
+
+
+# %% [b] wrong constants fails=pages_keep_the_hours says="two long fixes"
+# Numbers that look safe, and a week for everybody.
+# -     wait = float(incidents.cause_lag_minutes.quantile(0.96))
+# +     wait = 25
+
+# -     acknowledge = float(night[night < 60].quantile(0.85))
+# +     acknowledge = 30
+
+# -     read = float(notices[~notices.is_night].read_minutes.quantile(0.92))
+# +     read = 40
+
+# -         ("critical", (fix + 1.5 * acknowledge) / 60, "SEV1"),
+# +         ("critical", 168, "SEV1"),
+
+# -     path = {"page": "cause", "acknowledge_minutes": acknowledge, "then": ["second", "manager"]}
+# +     path = {"page": "cause", "acknowledge_minutes": acknowledge, "then": ["second"]}
+
+
+# %% [b] wrong no_report_at_any_time fails=pages_keep_the_hours says="SEV3 or SEV4"
+# What is broken is mended.
+# -             "SEV4": path | {"when": "office hours"},
+# +             "SEV4": path | {"when": "any time"},
+
+
+# %% [b] wrong others_in_the_evening fails=pages_keep_the_hours says="SEV3 or SEV4"
+# Nobody sleeps in the evening or on Sundays.
+# -             "SEV3": path | {"when": "office hours"},
+# -             "SEV4": path | {"when": "office hours"},
+# +             "SEV3": path | {"when": "waking hours"},
+# +             "SEV4": path | {"when": "waking hours"},
+
+
+# %% [b] wrong others_like_critical fails=pages_keep_the_hours says="SEV3 or SEV4"
+# A report is a report.
+# -         ("other", None, "SEV3"),
+# +         ("other", None, "SEV2"),
+
+
+# %% [b] wrong others_are_urgent_too fails=pages_keep_the_hours says="SEV3 or SEV4"
+# What is due within hours is urgent, whoever reads it.
+# -         ("other", None, "SEV3"),
+# +         ("other", (fix + 1.5 * acknowledge) / 60, "SEV1"),
+# +         ("other", None, "SEV3"),
+
+
+# %% [b] wrong none_forgotten fails=pages_keep_the_hours says="page nobody, ever"
+# No report is hit, so nothing has happened.
+# -         ("none", None, "SEV4"),
+
+
+# %% [b] wrong no_path_for_none fails=pages_keep_the_hours says="page nobody, ever"
+# SEV4 is a matter for the backlog.
+# -             "SEV4": path | {"when": "office hours"},
+
+
+# %% [b] wrong a_thousand_rows fails=reports_are_right says="not right at their deadline"
+# A thousand rows are many.
+# -             {"impact": impact, "max_hours": hours, "min_failed_rows": None, "severity": severity}
+# +             {
+# +                 "impact": impact,
+# +                 "max_hours": hours,
+# +                 "min_failed_rows": 1000 if severity == "SEV1" else None,
+# +                 "severity": severity,
+# +             }
+
+
+# %% [b] wrong office_is_enough fails=nobody_is_woken_for_nothing says="woke the contact"
+# There is time until the next working day.
+# -             "SEV2": path | {"when": "waking hours"},
+# +             "SEV2": path | {"when": "office hours"},
+
+
+# %% [b] wrong calls_others_in_time fails=nobody_is_woken_for_nothing says="not critical"
+# Every contact has a time to decide.
+# -             if c["is_business_critical"]
+
+
+# %% [b] wrong owner_where_it_is_quiet fails=pages_reach_the_cause says="hit no report"
+# By day the owner of the table will do.
+# -             "SEV4": path | {"when": "office hours"},
+# +             "SEV4": path | {"when": "office hours", "page": "table"},
+
+
+# %% [b] wrong owner_of_lesser_ones fails=pages_reach_the_cause says="does not own the cause"
+# By day the owner of the table will do.
+# -             "SEV3": path | {"when": "office hours"},
+# +             "SEV3": path | {"when": "office hours", "page": "table", "then": []},
+
+
+# %% [b] wrong as_by_day fails=pages_are_heard says="about to acknowledge"
+# People answer at night as they do by day.
+# -     night = pages[pages.is_night].acknowledged_minutes
+# +     night = pages[~pages.is_night].acknowledged_minutes
+
+# -     acknowledge = float(night[night < 60].quantile(0.85))
+# +     acknowledge = float(night.quantile(0.5))
+
+
+# %% [b] wrong ten_minutes fails=pages_are_heard says="about to acknowledge"
+# Ten minutes, whoever the people are.
+# -     acknowledge = float(night[night < 60].quantile(0.85))
+# +     acknowledge = 10
+
+
+# %% [b] wrong an_hour_each fails=pages_are_heard says="within an hour"
+# Give them an hour.
+# -     acknowledge = float(night[night < 60].quantile(0.85))
+# +     acknowledge = 60
 
 
 # %% [b] wrong rows_decide fails=nobody_is_woken_for_nothing says="woke somebody"
@@ -375,19 +547,6 @@ def policy(history):
 # A critical report is hit, so somebody gets up, whenever it is due.
 # -         ("critical", (fix + 1.5 * acknowledge) / 60, "SEV1"),
 # +         ("critical", None, "SEV1"),
-
-
-# %% [b] wrong hours_without_impact fails=nobody_is_woken_for_nothing says="woke somebody"
-# What is due within a week is urgent, whoever reads it.
-# -         ("critical", (fix + 1.5 * acknowledge) / 60, "SEV1"),
-# +         ("any", 150, "SEV1"),
-# +         ("none", None, "SEV1"),
-
-
-# %% [b] wrong all_on_call fails=nobody_is_woken_for_nothing says="woke somebody"
-# Three minutes, then the next one: somebody will hear it.
-# -     acknowledge = float(night[night < 60].quantile(0.85))
-# +     acknowledge = 3
 
 
 # %% [b] wrong after_breakfast fails=reports_are_right says="not right at their deadline"
@@ -442,12 +601,6 @@ def policy(history):
 # A mail is polite.
 # -             {"report_id": c["report_id"], "minutes_before": c["notice_minutes"] + read, "at_night": True}
 # +             {"report_id": c["report_id"], "minutes_before": c["notice_minutes"] + read, "at_night": False}
-
-
-# %% [b] wrong writes_early fails=contacts_know_in_time says="did not know"
-# A mail as soon as something is known.
-# -             {"report_id": c["report_id"], "minutes_before": c["notice_minutes"] + read, "at_night": True}
-# +             {"report_id": c["report_id"], "minutes_before": 10_000, "at_night": False}
 
 
 # %% [b] wrong an_hour_before fails=contacts_know_in_time says="did not know"
@@ -592,7 +745,7 @@ def policy(history):
 # -     acknowledge = float(night[night < 60].quantile(0.85))
 # -     fix = float(incidents.fix_minutes.quantile(0.9))
 # +     acknowledge = 20
-# +     fix = 210
+# +     fix = 70
 
 # -             {"report_id": c["report_id"], "minutes_before": c["notice_minutes"] + read, "at_night": True}
 # +             {"report_id": c["report_id"], "minutes_before": 120, "at_night": True}

@@ -9,6 +9,7 @@ are quick, middling or slow, and the history that the policy gets is of the same
 from __future__ import annotations
 
 import contextlib
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 
-from workshop.checks import CheckFailed, Evidence, as_number, as_table, check, expect
+from workshop.checks import CheckFailed, Evidence, NotAttempted, as_number, as_table, check, expect
 from workshop.sim.escalation import (
     AFTER,
     EDGES_SQL,
@@ -74,6 +75,10 @@ MISCONCEPTIONS = {
     "time they have left.",
     "too_late": "Count back from the deadline: until somebody has acknowledged, plus a long fix. That is max_hours for SEV1.",
     "wakes": "What has time until the morning can wait until the morning: SEV1 is for what has not.",
+    "constant": "How long a fix takes differs: what is urgent among slow people is a page too early among quick ones. Count it "
+    "from the history that you are given.",
+    "waits": "What could have begun in the evening and did not is still open when the contact has to decide.",
+    "hasty": "Those who are awake need some minutes. Hand on when nearly all of them have answered, not before.",
     "told": "A notice that is read when the report goes out helps nobody: notice_minutes before the deadline it must have been "
     "read, also if that is at four in the morning.",
     "told_all": "Who is told each time, and mostly for nothing, no longer reads: tell them when they have to decide, not before.",
@@ -125,7 +130,7 @@ def _world_cases(lab: Lab) -> list[Case]:
     graph = module.Graph(edges, reports)
     nodes = sorted(set(graph.feeds) | {(t, None) for t in {*graph.columns, *graph.table_feeds}}, key=str)
     cases = []
-    for k in range(12):
+    for k in range(4):
         layer = [n for n in nodes if n[0].startswith(("landing", "core") if k % 2 else ("staging", "inter", "mart"))]
         drawn = [layer[int(i)] for i in rng.choice(len(layer), 1 + (k % 4 == 3), replace=False)]
         places = [{"table": t, "column": c} for t, c in drawn]
@@ -143,7 +148,7 @@ def _graph_cases(lab: Lab) -> list[Case]:
     """Places on small graphs: circles, edges by column and by table between the same tables, columns that no edge names."""
     module, rng = subject("dq_incidents"), lab.rng("graph cases")
     cases = []
-    for _ in range(18):
+    for _ in range(15):
         tables = [f"t{k}.part_{k}" for k in range(8)]
         pairs: set[tuple[int, int]] = {(k, int(rng.integers(k + 1, min(8, k + 3)))) for k in range(7)}
         pairs |= {(int(a), int(b)) for a, b in rng.integers(0, 8, (4, 2)) if a != b}
@@ -182,7 +187,7 @@ def _graph_cases(lab: Lab) -> list[Case]:
             ]
             reports.append(_report(20 + n, "daily", None, "08:00", "Europe/Berlin") | {"reads": reads})
         graph = module.Graph(edges, reports)
-        for _ in range(4):
+        for _ in range(3):
             drawn = [
                 (tables[int(rng.integers(0, 6))], None if rng.random() < 0.3 else f"c{int(rng.integers(0, 3))}")
                 for _ in range(1 + int(rng.random() < 0.25))
@@ -192,6 +197,28 @@ def _graph_cases(lab: Lab) -> list[Case]:
                 Case("a small lineage", places, edges, reports, "2026-07-03T01:00:00+00:00", _hits(graph, drawn))
             )
     return cases
+
+
+def _long_case(lab: Lab) -> Case:
+    """A chain of two hundred tables, from the first to the last: by columns, by tables, mixed."""
+    module, rng = subject("dq_incidents"), lab.rng("long case")
+    tables = [f"t{int(k)}.link_{int(k)}" for k in rng.permutation(200)]
+    edges = []
+    for source, target in itertools.pairwise(tables):
+        column = None if rng.random() < 0.4 else "c0"
+        edges.append(
+            {"level": "table" if column is None else "column", "output_table": target, "output_column": column,
+             "input_table": source, "input_column": column, "kind": column and "DIRECT"}
+        )  # fmt: skip
+    edges = [edges[i] for i in rng.permutation(len(edges))]
+    ends = [tables[-1], tables[150], tables[20], tables[3]]
+    reports = [
+        _report(20 + n, "daily", None, "08:00", "Europe/Berlin") | {"reads": [{"table": t, "column": "c0"}]}
+        for n, t in enumerate(ends)
+    ]
+    places = [{"table": tables[4], "column": "c0"}]
+    want = _hits(module.Graph(edges, reports), [(tables[4], "c0")])
+    return Case("a chain of 200 tables", places, edges, reports, "2026-07-03T01:00:00+00:00", want)
 
 
 def _report(number: int, cadence: str, due_day: int | None, due: str, zone: str) -> dict[str, Any]:
@@ -280,8 +307,13 @@ def _deadline_cases(lab: Lab) -> list[Case]:
         add("the night in which the clock changes", _report(18, "daily", None, later, zone), evening, "clock_face")
         add(f"a report due at {odd} in that night", _report(18, "daily", None, odd, zone), evening, "clock_face")
         first = datetime.combine(datetime(*day).date(), datetime.strptime(odd, "%H:%M").time(), here).astimezone(UTC)
-        add(f"a report due at {odd}, 20 minutes after the first", _report(18, "daily", None, odd, zone),
-            first + timedelta(minutes=20), "clock_face")  # fmt: skip
+        for shift, said in (
+            (-20, "20 minutes before that"),
+            (20, "20 minutes after the first"),
+            (45, "45 minutes after it"),
+        ):
+            add(f"a report due at {odd} in that night, {said}", _report(18, "daily", None, odd, zone),
+                first + timedelta(minutes=shift), "clock_face")  # fmt: skip
     return cases
 
 
@@ -318,7 +350,7 @@ def _reading(case: Case, got: set[int], missed: bool) -> str:
 @check("a", "the reports that are hit, through columns and tables", points=2)
 def the_right_reports_are_hit(lab: Lab) -> str:
     """Columns, whole tables, edges of both levels, circles."""
-    cases = lab.kept("lineage cases", lambda: _world_cases(lab) + _graph_cases(lab))
+    cases = lab.kept("lineage cases", lambda: [*_world_cases(lab), *_graph_cases(lab), _long_case(lab)])
     for number, case in enumerate(cases):
         got, want = set(_call(lab, number, case)), set(case.want)
         missed, extra = sorted(want - got), sorted(got - want)
@@ -516,14 +548,21 @@ def read_policy(value: Any, reports: Sequence[int]) -> dict[str, Any]:
 
 SETTINGS = (("quick", 0.06), ("middling", 0.5), ("slow", 0.94))
 INCIDENTS, DAYS = 600, 182
-PAST, PAST_DAYS = 140, 182
-PAGED_SHARE, MISROUTED_SHARE, UNHEARD_SHARE = 0.95, 0.05, 0.10
+PAST, PAST_DAYS = 200, 182
+PAGED_SHARE, MISROUTED_SHARE, UNHEARD_SHARE = 0.95, 0.05, 0.15
+HASTY_SHARE = 0.25
+NIGHTS = 30  # so many at least, for something to be judged
+EARLY_FIXES, EARLY_MINUTES = 2, 45  # too early: so many long fixes and minutes before a deadline
 ALPHA = 1e-4
+TELL_AHEAD = 150.0  # a contact who is told longer before the time to decide is told early
+# Groups by what their alerts feed when they page: none, others, critical ones by day and at night.
+KINDS = ("hit no report", "hit reports that are not critical", "hit critical reports and page by day",
+         "hit critical reports and page at night")  # fmt: skip
 # By count: the largest share of the way to the naive policy, and which that is.
 BANDS = {
-    "late": (0.25, "awake"),
+    "late": (0.20, "awake"),
     "unwarned": (0.30, "silent"),
-    "woken": (0.33, "everything"),
+    "woken": (0.25, "everything"),
     "called": (0.20, "at once"),
     "idle": (0.25, "at once"),
 }
@@ -546,6 +585,13 @@ class Setting:
         share, naive = BANDS[count]
         return self.scores["ours"][count] + share * (self.scores[naive][count] - self.scores["ours"][count])
 
+    @property
+    def early_min(self) -> float:
+        """A page at night is too early if no critical report is due in so many minutes."""
+        return (
+            EARLY_FIXES * float(np.quantile([i["fix_minutes"] for i in self.history["incidents"]], 0.9)) + EARLY_MINUTES
+        )
+
 
 def _settings(lab: Lab) -> list[Setting]:
     return lab.kept("settings", lambda: [_setting(lab, name, speed) for name, speed in SETTINGS])
@@ -565,7 +611,7 @@ def _setting(lab: Lab, name: str, speed: float) -> Setting:
     written: dict[str, list[tuple]] = {n: [] for n in module.COLUMNS}
     module.write_history(written, past, on_call, contacts, module.today(estate.reports))
     history = module.history_of(written, estate, contacts)
-    policies = _policies(history) | {"today": module.today(estate.reports)}
+    policies = _policies(history)
     scores = dict(zip(policies, replay_scores(fresh, on_call, contacts, list(policies.values())), strict=True))
     return Setting(name, history, fresh, on_call, contacts, estate.reports, scores)
 
@@ -611,7 +657,19 @@ def _policies(history: dict[str, Any]) -> dict[str, dict[str, Any]]:
     }
 
 
-def _asked(lab: Lab, setting: Setting) -> dict[str, Any]:
+def _asked(lab: Lab, setting: Setting, first: bool = False) -> dict[str, Any]:
+    """The learner's policy for a setting. The first check of the task says why it cannot be read, the others that it cannot."""
+    try:
+        return _read(lab, setting)
+    except NotAttempted:
+        raise
+    except CheckFailed:
+        if first:
+            raise
+        raise CheckFailed("This needs a policy that can be read: see the first check of task b.") from None
+
+
+def _read(lab: Lab, setting: Setting) -> dict[str, Any]:
     return lab.once(
         f"policy {setting.name}",
         lambda: read_policy(lab.call("policy", setting.history), [c["report_id"] for c in setting.history["contacts"]]),
@@ -701,7 +759,8 @@ def _rejected(count: int, n: int, share: float) -> bool:
 @check("b", "critical reports are right at their deadline", points=1.25)
 def reports_are_right(lab: Lab) -> str:
     """How fast the right people are at work, where it matters."""
-    rows = any(m["min_failed_rows"] for m in _asked(lab, _settings(lab)[0])["matrix"])
+    policies = [_asked(lab, s, first=True) for s in _settings(lab)]
+    rows = any(m["min_failed_rows"] for m in policies[0]["matrix"])
     _within(
         lab,
         "late",
@@ -725,7 +784,7 @@ def contacts_know_in_time(lab: Lab) -> str:
     return "; ".join(f"{s.name}: {g['unwarned']} did not know" for s, g in _scores(lab))
 
 
-@check("b", "nobody is woken for nothing", points=1.25)
+@check("b", "nobody is woken for nothing", points=1)
 def nobody_is_woken_for_nothing(lab: Lab) -> str:
     """Pages and calls at night that made no difference, and notices about reports that were right."""
     for setting, got in _scores(lab):
@@ -738,12 +797,29 @@ def nobody_is_woken_for_nothing(lab: Lab) -> str:
         "Which of these could have waited until seven, and who was woken while somebody else was about to acknowledge?",
         "rows" if rows else "wakes",
     )
+    for setting, got in _scores(lab):
+        expect(
+            got["others_called"] == 0,
+            f"With people and checks that are {setting.name}, {got['others_called']} calls at night woke the contact of a report "
+            "that is not critical; none may. Nobody reads it before the morning.",
+            ask="Which of the contacts have a report that cannot wait?",
+            misconception="told_all",
+        )
+    policy = _asked(lab, _settings(lab)[0])
+    notice = {i: c["notice_minutes"] for i, c in _settings(lab)[0].contacts.items()}
+    ahead = [
+        t["minutes_before"] - notice[str(t["report_id"])] for t in policy["tell"] if t["minutes_before"] is not None
+    ]
+    fit = not ahead or max(ahead) <= TELL_AHEAD
     _within(
         lab,
         "called",
         "After a month of this nobody answers.",
-        "At which moment does this contact have to decide?",
-        "told_all",
+        "These contacts are told when they have to decide, and the incidents are still open then: could somebody have begun "
+        "earlier, in waking hours?"
+        if fit
+        else "At which moment does this contact have to decide?",
+        "waits" if fit else "told_all",
     )
     _within(
         lab,
@@ -752,10 +828,43 @@ def nobody_is_woken_for_nothing(lab: Lab) -> str:
         "Which of these reports was in danger when its contact was told?",
         "told_all",
     )
-    return "; ".join(f"{s.name}: {g['woken']} pages and {g['called']} calls" for s, g in _scores(lab))
+    return "; ".join(
+        f"{s.name}: "
+        + ", ".join(
+            f"{said} {g[c]} (at most {s.limit(c):.0f}, ours {s.scores['ours'][c]})"
+            for c, said in (("woken", "pages"), ("called", "calls"), ("idle", "notices"))
+        )
+        for s, g in _scores(lab)
+    )
 
 
-@check("b", "pages reach the owner of the cause", points=1)
+@check("b", "pages go out in the hours of their severity", points=0.5)
+def pages_keep_the_hours(lab: Lab) -> str:
+    """At night for what cannot wait, in office hours where no critical report is hit."""
+    for setting, got in _scores(lab):
+        _expect_paged(setting, got)
+        openings = [p for r in _results(lab, setting) for p in r["pages"] if p["opening"]]
+        untimely = [p for p in openings if p["untimely"]]
+        expect(
+            not untimely,
+            f"With people and checks that are {setting.name}, {len(untimely)} pages went out outside of office hours though none "
+            "of the alerts until then fed a critical report. None may: that is SEV3 or SEV4.",
+            ask="By which row and which path does an incident go that hits other reports alone, or none?",
+            misconception="wakes",
+        )
+        early = sum(p["night"] and 60 * p["hours_left"] > setting.early_min + 0.1 for p in openings)
+        expect(
+            early == 0,
+            f"With people and checks that are {setting.name}, {early} pages went out at night while no critical report was due "
+            f"in the {setting.early_min / 60:.1f} hours to come (two long fixes and {EARLY_MINUTES} minutes). None may: "
+            "that is SEV2.",
+            ask="How long do fixes take in the history that policy(...) is given, and where does max_hours come from?",
+            misconception="constant",
+        )
+    return "At night for what cannot wait, in office hours where no critical report is hit."
+
+
+@check("b", "pages reach the owner of the cause", points=0.75)
 def pages_reach_the_cause(lab: Lab) -> str:
     """A page to somebody who cannot mend it costs an hour and a night's sleep."""
     for setting, got in _scores(lab):
@@ -770,34 +879,57 @@ def pages_reach_the_cause(lab: Lab) -> str:
             ask="When the page goes out, which tables of the group have failed already?",
             misconception="owner" if _asked(lab, setting)["paths"].get("SEV1", {}).get("page") != "cause" else "wait",
         )
+    opened: dict[str, list[bool]] = {k: [] for k in KINDS}
+    for setting in _settings(lab):
+        for p in (p for r in _results(lab, setting) for p in r["pages"] if p["opening"]):
+            kind = 2 + p["night"] if p["impact"] == 2 else p["impact"]
+            opened[KINDS[kind]].append(p["right_team"])
+    for kind, right in opened.items():
+        wrong = right.count(False)
+        expect(
+            not _rejected(wrong, len(right), MISROUTED_SHARE),
+            f"Of the groups that {kind}, {wrong} of {len(right)} paged a team that does not own the cause "
+            f"({wrong / max(len(right), 1):.0%}; at most {MISROUTED_SHARE:.0%} are allowed).",
+            ask="By which path do they go, and who can mend what came in wrong?",
+            misconception="owner",
+        )
     return "; ".join(f"{s.name}: {g['misrouted']} of {g['groups']}" for s, g in _scores(lab))
 
 
-@check("b", "a page at night is heard by somebody", points=0.5)
+@check("b", "a page at night is heard by somebody", points=0.75)
 def pages_are_heard(lab: Lab) -> str:
     """A page that nobody acknowledges is handed on before it is too late."""
     for setting, got in _scores(lab):
         _expect_paged(setting, got)
     nights = sum(g["nights"] for _, g in _scores(lab))
     expect(
-        nights > 0,
-        "No page went out at night in 1,800 incidents: there is nothing that could be heard, and critical reports are due in the "
-        "early morning.",
+        nights >= NIGHTS,
+        f"{nights} pages to the right team went out at night in 1,800 incidents: there is hardly anything that could be heard, "
+        "and critical reports are due in the early morning.",
         misconception="too_late",
+    )
+    unheard = sum(g["unheard"] for _, g in _scores(lab))
+    expect(
+        not _rejected(unheard, nights, UNHEARD_SHARE),
+        f"{unheard} of {nights} pages that went out at night to the right team were acknowledged by nobody within an hour; at "
+        f"most {UNHEARD_SHARE:.0%} may be.",
+        ask="What do acknowledged_minutes of pages at night look like, and who comes next?",
+        misconception="heard",
     )
     for setting, got in _scores(lab):
         expect(
-            not _rejected(got["unheard"], got["nights"], UNHEARD_SHARE),
-            f"With people and checks that are {setting.name}, {got['unheard']} of {got['nights']} pages that went "
-            f"out at night to the "
-            "right team were acknowledged by nobody within 90 minutes; at most one in ten may be.",
-            ask="What do acknowledged_minutes of pages at night look like, and who comes next?",
-            misconception="heard",
+            not _rejected(got["hasty"], got["nights"], HASTY_SHARE),
+            f"With people and checks that are {setting.name}, {got['hasty']} people were woken in {got['nights']} nights though "
+            f"somebody before them was awake and about to acknowledge; at most {HASTY_SHARE:.0%} as many may be.",
+            ask="At night, after how many minutes have those answered who answer at all?",
+            misconception="hasty",
         )
-    return "; ".join(f"{s.name}: {g['unheard']} of {g['nights']} not heard" for s, g in _scores(lab))
+    return "; ".join(
+        f"{s.name}: {g['unheard']} of {g['nights']} not heard, {g['hasty']} hasty" for s, g in _scores(lab)
+    )
 
 
-@check("b", "an incident pages once", points=0.5)
+@check("b", "an incident pages once", points=0.25)
 def one_page_for_forty_alerts(lab: Lab) -> str:
     """However many alerts an incident raises, one group pages."""
     for setting, got in _scores(lab):
