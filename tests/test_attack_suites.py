@@ -50,7 +50,7 @@ def test_honest_queries_run_and_do_not_depend_on_what_is_forbidden(access: trust
 
 def test_raw_tables_give_names_back(masking: trusted.Lab) -> None:
     checks = load_checks(topic("2.8")).module
-    case = checks._Case(masking, masking.world, checks.LARGE, "large")
+    case = checks.Case(masking, masking.world, checks.LARGE, "large")
     shares = {a["name"]: checks._reidentified(masking, case, "", a["columns"]) for a in checks._attacks("linkage")}
     assert shares["postcode and birth"] > 0.2, shares
     assert all(a["leaks"] for group in ("key", "guess", "linkage") for a in checks._attacks(group))
