@@ -222,7 +222,12 @@ def build(con: duckdb.DuckDBPyConnection, seed: bytes, scale: float) -> None:
     assets = _assets(streams(seen, "assets"), domains, teams)
     _assign(streams(seen, "assign"), assets, entries)
     # A few that wait have arrived at the very moment from which on nothing counts as stale yet.
-    late = [e for e in entries if np.isnan(e.curated) and STALE_BEFORE < e.arrived < STALE_BEFORE + 4]
+    created = {a["asset_id"]: a["created"] for a in assets}
+    late = [
+        e
+        for e in entries
+        if np.isnan(e.curated) and STALE_BEFORE < e.arrived < STALE_BEFORE + 4 and created[e.asset] < STALE_BEFORE
+    ]
     for entry in late[::3]:
         entry.arrived = STALE_BEFORE
     terms, requirements = _rules(streams(seen, "rules"))

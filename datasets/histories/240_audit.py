@@ -520,7 +520,8 @@ def draw_questions(rng: np.random.Generator, record: Record) -> list[Row]:
             asked = {tuple(candidates[k][c] for c in ABOUT) for k in chosen}
             new = [k for k in left if tuple(candidates[k][c] for c in ABOUT) not in asked] or left
             best = max(
-                new, key=lambda k: (sum(1 / (1 + 9 * fooled[w]) for w in wrong[k]), -abs(len(truth[k]) - USUAL), -k)
+                new,
+                key=lambda k: (sum(1 / (1 + 9 * fooled[w]) for w in sorted(wrong[k])), -abs(len(truth[k]) - USUAL), -k),
             )
             chosen.append(best)
             left = [k for k in left if k != best and (truth[k] or truth[best])]

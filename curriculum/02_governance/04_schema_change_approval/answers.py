@@ -513,15 +513,6 @@ def required_approvals(change, lineage, consumers):
 # -         if "column" not in e or e.get("rows_outside"):
 # +         if "column" not in e or e.get("rows_outside") or e["kind"] in ("drop_column", "rename_column"):
 
-
-# %% [b] wrong conditions_change_rows fails=few_are_asked_needlessly says="no edge leads"
-# A model with a condition on the column has other rows.
-# -             if x["level"] == "column" and (x["input_table"], x["input_column"]) in columns:
-# +             if x["kind"] == "INDIRECT" and (x["input_table"], x["input_column"]) in columns:
-# +                 tables.add(x["output_table"])
-# +             if x["level"] == "column" and (x["input_table"], x["input_column"]) in columns:
-
-
 # %% [b] wrong first_query_alone fails=nobody_is_left_out says="were not asked for"
 # One query is enough to know a consumer.
 # -         for q in c["queries"]
