@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
+
+from workshop.table import Table
 
 RECORD = {
     "tags": (
@@ -40,19 +43,21 @@ RECORD = {
 }
 
 
-def read_record(con: Any) -> dict[str, list[dict[str, Any]]]:
-    """The record of a world: by name of the part, rows as dicts, each with an ``id`` that no other row has.
+QUESTIONS = "from ops.audit_questions order by question_id"
 
-    ``con`` needs ``execute(sql)`` with ``description`` and ``fetchall()``. Times are naive, in UTC.
-    """
-    found = {}
-    for part, (letter, sql) in RECORD.items():
-        result = con.execute(sql)
-        names = [d[0] for d in result.description]
-        found[part] = [
-            {"id": f"{letter}{n}", **dict(zip(names, values, strict=True))}
-            for n, values in enumerate(result.fetchall(), 1)
-        ]
+
+def read_record(con: Any) -> dict[str, list[dict[str, Any]]]:
+    """The record of a world: by name of the part, rows as dicts, each with an ``id`` that no other row has. Times are naive, in
+    UTC."""
+    return record_of(lambda sql: Table.from_cursor(con.execute(sql)).dicts())
+
+
+def record_of(rows: Callable[[str], list[dict[str, Any]]]) -> dict[str, list[dict[str, Any]]]:
+    """The same, from what runs a query and gives its rows as dicts."""
+    found = {
+        part: [{"id": f"{letter}{n}", **row} for n, row in enumerate(rows(sql), 1)]
+        for part, (letter, sql) in RECORD.items()
+    }
     for version in found["versions"]:
         version["rules"] = json.loads(version["rules"])
     return found
@@ -60,6 +65,4 @@ def read_record(con: Any) -> dict[str, list[dict[str, Any]]]:
 
 def read_questions(con: Any) -> list[dict[str, Any]]:
     """The regulator's questions of a world, rows of ops.audit_questions as dicts."""
-    result = con.execute("from ops.audit_questions order by question_id")
-    names = [d[0] for d in result.description]
-    return [dict(zip(names, values, strict=True)) for values in result.fetchall()]
+    return Table.from_cursor(con.execute(QUESTIONS)).dicts()

@@ -18,6 +18,7 @@ from typing import Any
 
 import duckdb
 
+from workshop.sql_scope import columns_read, known_to_sqlglot
 from workshop.table import Table
 
 ADDITIVE, CARE, BREAKING = "additive", "compatible with care", "breaking"
@@ -281,30 +282,6 @@ class Warehouse:
         self.con.close()
 
 
-def _sqlglot_schema(schema: Mapping[str, Mapping[str, str]]) -> Any:
-    from sqlglot.schema import ensure_schema
-
-    nested: dict[str, dict[str, Mapping[str, str]]] = {}
-    for table, columns in schema.items():
-        part, name = table.split(".")
-        nested.setdefault(part, {})[name] = columns
-    return ensure_schema(nested, dialect="duckdb")
-
-
-def _columns_read(sql: str, schema: Any) -> tuple[set[str], set[tuple[str, str]]]:
-    """The tables that a query reads, and the columns of them, stars written out."""
-    from sqlglot import exp, parse_one
-    from sqlglot.optimizer.qualify import qualify
-    from sqlglot.optimizer.scope import traverse_scope
-
-    tables, found = set(), set()
-    for scope in traverse_scope(qualify(parse_one(sql, dialect="duckdb"), schema=schema, dialect="duckdb")):
-        named = {a: f"{s.db}.{s.name}" for a, s in scope.sources.items() if isinstance(s, exp.Table)}
-        tables |= set(named.values())
-        found |= {(named[c.table], c.name) for c in scope.columns if c.table in named}
-    return tables, found
-
-
 def consumers_of(
     owners: Iterable[tuple[int, str, str, int, str]],
     queries: Iterable[tuple[int, str, str]],
@@ -323,9 +300,9 @@ def consumers_of(
         }
         for number, name, kind, team, cadence in owners
     }
-    known = _sqlglot_schema(schema)
+    known = known_to_sqlglot(schema)
     for number, sql, at in queries:
-        tables, columns = _columns_read(sql, known)
+        tables, columns = columns_read(sql, known)
         found[number]["queries"].append(
             {
                 "sql": sql,
@@ -351,9 +328,10 @@ def read_changes(con: Any) -> list[dict[str, Any]]:
 
 def read_lineage(con: Any) -> list[dict[str, Any]]:
     """The edges of ops.lineage_edges, of tables and of columns."""
-    columns = ("level", "output_table", "output_column", "input_table", "input_column", "kind")
-    rows = con.execute(f"select {', '.join(columns)} from ops.lineage_edges order by all").fetchall()
-    return [dict(zip(columns, row, strict=True)) for row in rows]
+    query = (
+        "select level, output_table, output_column, input_table, input_column, kind from ops.lineage_edges order by all"
+    )
+    return Table.from_cursor(con.execute(query)).dicts()
 
 
 def read_consumers(con: Any) -> list[dict[str, Any]]:

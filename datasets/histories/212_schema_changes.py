@@ -9,7 +9,6 @@ An element of a change is drawn by variant; its class follows from the variant b
 changes for the lab of 2.4, where the class is also found by running readers (workshop.schema_change).
 """
 
-import hashlib
 import json
 from collections.abc import Callable
 from datetime import datetime, timedelta
@@ -19,13 +18,13 @@ import duckdb
 import numpy as np
 import pandas as pd
 
+from workshop.schema_change import ADDITIVE, BREAKING, CARE, INTEGERS, decimal_parts, digest
 from workshop.sim import streams
 from workshop.world.build import history
 from workshop.world.seeds import derive_seed
 
 TODAY = datetime(2026, 6, 30)
 CHANGES = 90
-ADDITIVE, CARE, BREAKING = "additive", "compatible with care", "breaking"
 VARIANTS = {
     "add column": ADDITIVE, "add column first": ADDITIVE, "add column with default": ADDITIVE, "rename keeping": ADDITIVE,
     "forbid nulls": ADDITIVE, "remove unused value": ADDITIVE, "tighten range": ADDITIVE, "add unique": ADDITIVE,
@@ -41,13 +40,6 @@ VARIANTS = {
     "remove value": BREAKING, "cut range": BREAKING, "shift and cut range": BREAKING, "change values": BREAKING,
     "add unique deleting": BREAKING, "drop table": BREAKING, "rename table": BREAKING,
 }  # fmt: skip
-INTEGERS = {
-    "UTINYINT": (0, 2**8 - 1),
-    "TINYINT": (-(2**7), 2**7 - 1),
-    "SMALLINT": (-(2**15), 2**15 - 1),
-    "INTEGER": (-(2**31), 2**31 - 1),
-    "BIGINT": (-(2**63), 2**63 - 1),
-}
 DECIMALS = ("DECIMAL(10,2)", "DECIMAL(12,2)", "DECIMAL(14,2)", "DECIMAL(14,4)", "DECIMAL(16,3)")
 # Columns with a list of allowed values: some of them, and what may come.
 VALUES = {
@@ -125,7 +117,7 @@ def draw_element(
         c = some(typed(old))
         return {"kind": "change_type", "column": c, "old_type": old, "new_type": new} if c else None
     if variant.endswith("decimal") or variant == "to double":
-        parts = {x: [int(v) for v in columns[x][8:-1].split(",")] for x in decimals}
+        parts = {x: (sum(d), d[1]) for x in decimals if (d := decimal_parts(columns[x]))}
         c = some([x for x in decimals if parts[x][0] <= 30 and parts[x][0] - parts[x][1] >= 3
                   and ("round" not in variant or parts[x][1] >= 3)])  # fmt: skip
         if c is None:
@@ -178,7 +170,7 @@ def draw_element(
         c = some([x for x in names if columns[x] != "BOOLEAN" and not x.endswith("_id")])
         of = columns.get(c or "", "")
         # Cents for euros, kilos for grams; another time zone; counted from another number.
-        is_tight = of.startswith("DECIMAL(") and np.subtract(*(int(v) for v in of[8:-1].split(","))) < 6
+        is_tight = (parts_of := decimal_parts(of)) is not None and parts_of[0] < 6
         scaled = "({c} / 10)::{of}" if is_tight or rng.random() < 0.5 else "({c} * 100)::{of}"
         formula = {"VARCHAR": "'K-' || {c}", "TIMESTAMP": "{c} + interval 2 hour"}.get(
             of, scaled if of.startswith("D") and of != "DATE" else "{c} + 1"
@@ -354,11 +346,6 @@ def draw_year(rng: np.random.Generator, company: dict[str, Any], n: int = 60) ->
 # -- the world's tables --------------------------------------------------------------------------------------------------
 
 
-def diff_digest(elements: list[dict[str, Any]]) -> str:
-    """The digest of a diff, as workshop.schema_change has it."""
-    return hashlib.sha256(json.dumps(elements, sort_keys=True, default=str).encode()).hexdigest()
-
-
 def _counter(con: duckdb.DuckDBPyConnection, table: str) -> Callable[[str], int]:
     return lambda condition: int(con.execute(f"select count(*) from {table} where {condition}").fetchall()[0][0])
 
@@ -408,8 +395,8 @@ def build(con: duckdb.DuckDBPyConnection, seed: bytes, scale: float) -> None:
         team = owners[table]
         author = int(rng.choice(people[team]))
         is_emergency = bool(rng.random() < 0.1)
-        first = diff_digest(elements[:-1] or [{**elements[0], "draft": True}])
-        last = diff_digest(elements)
+        first = digest(elements[:-1] or [{**elements[0], "draft": True}])
+        last = digest(elements)
         merged = at + timedelta(hours=float(1 if is_emergency else rng.lognormal(4.2, 0.9)))
         reviewed = (
             merged + timedelta(days=float(rng.lognormal(2, 0.8))) if is_emergency and rng.random() < 0.4 else None

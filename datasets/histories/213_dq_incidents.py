@@ -10,7 +10,6 @@ A fault begins in one table, the cause; what it feeds is wrong too, column by co
 people acknowledge, read and fix, and how late the cause's own check fails, differs by world (truth.dq_settings).
 """
 
-import re
 from calendar import monthrange
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
@@ -24,6 +23,9 @@ import pandas as pd
 
 from workshop.sim import streams
 from workshop.sim.escalation import EDGES_SQL, EPOCH, REPORTS_SQL, ready_policy, replay_one
+from workshop.sql_scope import columns_read, known_to_sqlglot
+from workshop.table import Table
+from workshop.world.build import history
 from workshop.world.seeds import derive_seed
 
 DAYS, INCIDENTS = 182, 200  # up to today
@@ -358,16 +360,14 @@ def build(con: duckdb.DuckDBPyConnection, seed: bytes, scale: float) -> None:
     ).fetchall()
     rows["tables"] += [(t, o) for t, o in landed.items() if t.startswith("landing.")] + [(PACK[0], 21)]
     rows["tables"].sort()
-    rows["inputs"] = _inputs(con)
+    rows["inputs"] = _inputs(con, seed)
     _people(con, rng, rows)
     for name in ("feeds", "inputs", "contacts", "tables", "on_call"):
         con.register(f"frame_{name}", pd.DataFrame(rows[name], columns=COLUMNS[name].split(), dtype=object))
     con.execute(TABLES)
 
     def dicts(sql: str) -> list[dict[str, Any]]:
-        cursor = con.execute(sql)
-        names = [d[0] for d in cursor.description]
-        return [dict(zip(names, r, strict=True)) for r in cursor.fetchall()]
+        return Table.from_cursor(con.execute(sql)).dicts()
 
     estate = read_estate(dicts)
     settings = draw_settings(secret)
@@ -394,17 +394,11 @@ def contacts_of(rows: Any) -> dict[str, dict[str, Any]]:
     return {str(r["report_id"]): r for r in rows("select * from ops.report_contacts order by report_id")}
 
 
-def _inputs(con: duckdb.DuckDBPyConnection) -> list[tuple]:
-    """What reports read: the columns in their consumers' queries, which are simple; null for a star."""
-    columns: dict[str, set[str]] = {}
-    for table, column in con.execute(
-        """
-        select output_table, output_column from ops.lineage_edges where level = 'column'
-        union
-        select input_table, input_column from ops.lineage_edges where level = 'column'
-        """
-    ).fetchall():
-        columns.setdefault(table, set()).add(column)
+def _inputs(con: duckdb.DuckDBPyConnection, seed: bytes) -> list[tuple]:
+    """What reports read: the columns in their consumers' queries."""
+    models = history("models")
+    types = models.model_types(models.make_stack(derive_seed(seed, "world/models")), models.core_types(con))
+    known = known_to_sqlglot(types)
     found: set[tuple] = set()
     pack = None
     for report, name, sql in con.execute(
@@ -413,11 +407,7 @@ def _inputs(con: duckdb.DuckDBPyConnection) -> list[tuple]:
         order by report_id, query_id
         """
     ).fetchall():
-        words = set(re.findall(r"[a-z_][a-z0-9_]*", sql))
-        for table in re.findall(r"from ([a-z]+\.[a-z0-9_]+)", sql):
-            if "select *" in sql:
-                found.add((report, table, None))
-            found |= {(report, table, c) for c in words & columns.get(table, set())}
+        found |= {(report, table, column) for table, column in columns_read(sql, known)[1]}
         pack = report if name == PACK_READER else pack
     return sorted(found | {(pack, *PACK)}, key=str)
 

@@ -24,7 +24,6 @@ LAYERS = (
     ("ads_audience", "board_pack", "crm_sync", "payout_file", "support_digest"),
     ("agency_upload", "data_room", "panel_sample"),
 )
-OWNERS = {"campaign_list": "marketing", "call_sheet": "care", "fraud_watch": "fraud", "payout_file": "finance"}
 NAMES = ("contact", "reference", "detail", "value", "note", "label", "handle", "line", "entry", "extra")
 # How the extracts of a layer are written, in an order that is drawn.
 FORMS = (

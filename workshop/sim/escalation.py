@@ -24,6 +24,8 @@ from functools import cache
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from workshop.table import Table
+
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
 NIGHT_BEGINS, NIGHT_ENDS = 22, 7  # by the clock of the person
 OFFICE = (9, 17)  # Monday to Friday
@@ -84,9 +86,7 @@ REPORTS_SQL = """
 
 
 def _dicts(con: Any, sql: str) -> list[dict[str, Any]]:
-    cursor = con.execute(sql)
-    names = [d[0] for d in cursor.description]
-    return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+    return Table.from_cursor(con.execute(sql)).dicts()
 
 
 def read_history(con: Any) -> dict[str, list[dict[str, Any]]]:

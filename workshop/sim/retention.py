@@ -17,6 +17,8 @@ from typing import Any
 
 import numpy as np
 
+from workshop.table import Table
+
 DAYS_A_MONTH = 30
 STEPS = ("tier", "anonymise", "delete")
 COUNTED = ("month", "year")
@@ -44,12 +46,8 @@ TIERS_SQL = """
 
 def read_estate(con: Any) -> tuple[list[dict[str, Any]], list[dict[str, Any]], list[dict[str, Any]]]:
     """Return tables, rules and tiers of a world as lists of dicts, as `retention` gets them."""
-    found = []
-    for sql in (TABLES_SQL, RULES_SQL, TIERS_SQL):
-        cursor = con.execute(sql)
-        names = [d[0] for d in cursor.description]
-        found.append([dict(zip(names, row, strict=True)) for row in cursor.fetchall()])
-    return found[0], found[1], found[2]
+    tables, rules, tiers = (Table.from_cursor(con.execute(sql)).dicts() for sql in (TABLES_SQL, RULES_SQL, TIERS_SQL))
+    return tables, rules, tiers
 
 
 def personal_kinds(table: Mapping[str, Any]) -> list[str]:

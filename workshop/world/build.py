@@ -39,8 +39,11 @@ GENERATOR_FILES = (
     "workshop/world/build.py",
     "workshop/world/seeds.py",
     "workshop/sim",
-    "workshop/masking.py",
+    "workshop/access.py",
     "workshop/audit.py",
+    "workshop/masking.py",
+    "workshop/schema_change.py",
+    "workshop/sql_scope.py",
 )
 
 # Macros of the generator. draw(stream, row) is a keyed pseudo-random function (MD5 of key and row; MD5 has no practical

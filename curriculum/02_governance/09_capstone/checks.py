@@ -16,15 +16,16 @@ from hashlib import sha256
 from types import ModuleType
 from typing import Any
 
-from workshop.audit import read_questions, read_record
-from workshop.checks import CheckFailed, Evidence, LearnerError, NotAttempted, as_number, as_table, check, expect
+from workshop.audit import QUESTIONS, record_of
+from workshop.borrowed import choices, named
+from workshop.checks import CheckFailed, Evidence, LearnerError, as_number, as_table, check, expect
 from workshop.reference import solved_lab
 from workshop.table import Table
 from workshop.topics import load_checks, topic
 from workshop.trusted import JudgedDatabase, Lab, World, copies_of
 from workshop.world.build import history
 
-SUBJECTS = ("audit", "estate", "tagging", "models")
+SUBJECTS = ("audit",)
 IMPORTS = ("sqlglot", "sqlglot.optimizer.qualify", "sqlglot.optimizer.scope")
 
 HINTS = {
@@ -82,25 +83,6 @@ OWN_RIGHT = {"tag_columns": 4, "access_policy": 5, "column_lineage": 5, "plan": 
 # -- task a ------------------------------------------------------------------------------------------------------------------
 
 
-class _Con:
-    """A world as something with execute, for the kit's readers."""
-
-    def __init__(self, world: World) -> None:
-        self._world = world
-        self._table = Table.of([], [])
-
-    def execute(self, sql: str) -> _Con:
-        self._table = self._world.sql(sql)
-        return self
-
-    @property
-    def description(self) -> list[tuple[str]]:
-        return [(c,) for c in self._table.columns]
-
-    def fetchall(self) -> list[tuple]:
-        return [tuple(r) for r in self._table.rows]
-
-
 @dataclass
 class Asked:
     """A question with its world's record, the right answer and how many rows show it; and what the learner said."""
@@ -131,13 +113,13 @@ class Asked:
 
 def _records(lab: Lab) -> list[tuple[list[dict[str, Any]], dict[str, list[dict[str, Any]]]]]:
     def make() -> list[tuple[list[dict[str, Any]], dict[str, list[dict[str, Any]]]]]:
-        worlds, rng = [lab.world, *lab.worlds(OTHERS, subjects=("audit",))], lab.rng("order")
+        worlds, rng = [lab.world, *lab.worlds(OTHERS)], lab.rng("order")
         found = []
         for world in worlds:
-            record = read_record(_Con(world))
+            record = record_of(lambda sql, w=world: w.sql(sql).dicts())
             # Nothing is said of the order of rows, so nothing may depend on it.
             mixed = {part: [rows[int(k)] for k in rng.permutation(len(rows))] for part, rows in record.items()}
-            found.append((read_questions(_Con(world)), mixed))
+            found.append((world.sql(QUESTIONS).dicts(), mixed))
         return found
 
     return lab.kept("records", make)
@@ -397,7 +379,7 @@ class Part:
 
 def _audited(lab: Lab) -> World:
     """The platform that nobody has seen."""
-    return lab.worlds(OTHERS, subjects=("audit",))[-1]
+    return lab.worlds(OTHERS)[-1]
 
 
 def _tags(lab: Lab, world: World) -> dict[tuple[str, str], str]:
@@ -492,11 +474,7 @@ DEV_QUASI = {
 
 def _masks(lab: Lab, world: World) -> Callable[[Mapping[tuple[str, str], str]], set[tuple[str, str]]]:
     """For tags: the columns that do not show in dev what they should. A function, as it depends on the tags."""
-
-    def wrong(tags: Mapping[tuple[str, str], str]) -> set[tuple[str, str]]:
-        return _wrongly_shown(lab, world, tags)
-
-    return wrong
+    return lambda tags: _wrongly_shown(lab, world, tags)
 
 
 def _wrongly_shown(lab: Lab, world: World, tags: Mapping[tuple[str, str], str]) -> set[tuple[str, str]]:
@@ -560,52 +538,15 @@ ALL = (
 )
 
 
-def _borrowed(lab: Lab, part: Part) -> bool | None:
-    """Whether a part is the reference; None where it is still to be decided."""
-    try:
-        value = lab.value(part.name)
-    except NotAttempted:
-        return None
-    except LearnerError as error:
-        if error.error_type == "CodecError":
-            return False  # a function cannot be handed over
-        raise
-    if isinstance(value, str):
-        expect(
-            value.strip().lower() == "reference",
-            f'{part.name} is the text {value[:40]!r}. Write {part.name} = "reference", or bring your own of lab {part.topic}, '
-            f"task {part.task}.",
-        )
-        return True
-    return False
-
-
-def _chosen(lab: Lab) -> dict[str, bool]:
-    """By part, whether it is the reference."""
-
-    def make() -> dict[str, bool]:
-        found = {part: _borrowed(lab, part) for part in ALL}
-        if all(v is None for v in found.values()):
-            raise NotAttempted("Not attempted yet.")
-        missing = [p.name for p, v in found.items() if v is None]
-        expect(
-            not missing, f'Nothing is decided about {", ".join(missing)}. Each of the five is your own or "reference".'
-        )
-        return {p.name: bool(v) for p, v in found.items()}
-
-    return lab.once("chosen", make)
-
-
 def _references(lab: Lab) -> dict[str, Any]:
-    """What the references do on the audited world; of the masks a dict of results by tags, as they need the lab at work."""
+    """What the references do on the audited world; of the masks, what is shown wrongly with the reference's tags."""
 
     def make() -> dict[str, Any]:
         found: dict[str, Any] = {}
         for part in ALL:
             with solved_lab(topic(part.topic), lab) as solved:
-                found[part.name] = part.read(solved, _audited(lab))
-                if part.name == "masked_views":
-                    found[part.name] = {"reference": found[part.name](found["tag_columns"])}
+                does = part.read(solved, _audited(lab))
+                found[part.name] = does(found["tag_columns"]) if callable(does) else does
         return found
 
     return lab.kept("references", make)
@@ -614,7 +555,7 @@ def _references(lab: Lab) -> dict[str, Any]:
 def _under_reference_masks(lab: Lab, tags: Mapping[tuple[str, str], str]) -> set[tuple[str, str]]:
     """What is shown wrongly with the reference's masks and these tags."""
     if tags == _references(lab)["tag_columns"]:
-        return _references(lab)["masked_views"]["reference"]
+        return _references(lab)["masked_views"]
 
     def make() -> set[tuple[str, str]]:
         with solved_lab(topic("2.8"), lab) as solved:
@@ -631,16 +572,29 @@ def _or_all(lab: Lab, wrong: Callable[[], set[tuple[str, str]]]) -> set[tuple[st
         return set(_due(lab)["personal"])
 
 
+def _own_parts(lab: Lab) -> list[Part]:
+    chosen = choices(lab, ALL)
+    return [part for part in ALL if not chosen[part.name]]
+
+
+def _enough_own(lab: Lab) -> list[Part]:
+    own = _own_parts(lab)
+    expect(
+        len(own) >= OWN_PARTS,
+        f"{len(own)} of the five parts are your own; at least {OWN_PARTS} are asked for.",
+        misconception="all_borrowed",
+    )
+    return own
+
+
 def _own(lab: Lab) -> dict[str, Any]:
     """What the learner's own parts do, by name."""
 
     def make() -> dict[str, Any]:
-        chosen, found = _chosen(lab), {}
-        for part in ALL:
-            if chosen[part.name]:
-                continue
-            mine = lab.of(part.topic, {part.name: part.name})
-            found[part.name] = _named(part.name, lambda p=part, m=mine: p.read(m, _audited(lab)))
+        found = {}
+        for part in _own_parts(lab):
+            mine = lab.of(part.topic)
+            found[part.name] = named(part, lambda p=part, m=mine: p.read(m, _audited(lab)))
         return found
 
     return lab.once("own", make)
@@ -662,7 +616,6 @@ def _due(lab: Lab) -> dict[str, Any]:
     def make() -> dict[str, Any]:
         world, rng = _audited(lab), lab.rng("findings")
         made = history("audit")
-        record = read_record(_Con(world))
         kinds = history("access").KINDS
         personal = {
             (t, c): k
@@ -674,7 +627,7 @@ def _due(lab: Lab) -> dict[str, Any]:
                 order by all
             """).rows
         }
-        edges = [e for e in record["edges"] if e["valid_to_at"] is None]
+        edges = world.sql("from ops.extract_edges where valid_to_at is null order by edge_id").dicts()
 
         def some(items: Sequence[Any], n: int = EACH) -> list[Any]:
             return [items[int(k)] for k in rng.permutation(len(items))[:n]]
@@ -691,7 +644,8 @@ def _due(lab: Lab) -> dict[str, Any]:
         access += some([k for k in kinds if ever[k] != rules.get(k, set()) and rules.get(k) and k not in access], 2)
         access += some([k for k in kinds if rules.get(k) and k not in access], EACH - len(access))
         extracts = _extracts(world)
-        unions = [e for e in extracts if "union all" in e["sql"]]
+        keyed = [e["output_table"] for e in edges if e["output_column"] == "row_ref"]
+        unions = [e for e in extracts if keyed.count(e["table_name"]) > 1]  # rows of two tables
         picked = some(unions, 2) + some([e for e in extracts if e not in unions], EACH - 2)
         plan = set(records.plan(day))
         busy = sorted({r for r, _, _ in plan})
@@ -771,32 +725,18 @@ def _findings(lab: Lab, state: Mapping[str, Any]) -> list[Finding]:
     return found
 
 
-def _state(lab: Lab, names: Sequence[str]) -> dict[str, Any]:
+def _state(lab: Lab, parts: Sequence[Part]) -> dict[str, Any]:
     """What is in force with some parts the learner's own and the references for the others."""
-    own, references = _own(lab), _references(lab)
-    state = {p.name: own[p.name] if p.name in names else references[p.name] for p in ALL}
+    own, names = _own(lab), {p.name for p in parts}
+    state = _references(lab) | {name: own[name] for name in names}
     tags = state["tag_columns"]
     if "masked_views" not in names:
         state["masked_views"] = _under_reference_masks(lab, tags)
     elif "tag_columns" in names:
         state["masked_views"] = lab.once("own masks, own tags", lambda: _or_all(lab, lambda: own["masked_views"](tags)))
     else:
-        state["masked_views"] = lab.once("own masks", lambda: _named("masked_views", lambda: own["masked_views"](tags)))
+        state["masked_views"] = lab.once("own masks", lambda: named(ALL[-1], lambda: own["masked_views"](tags)))
     return state
-
-
-def _named(name: str, make: Callable[[], Any]) -> Any:
-    """What ``make`` returns; a failure says of which part it is."""
-    try:
-        return make()
-    except NotAttempted:
-        raise CheckFailed(
-            f'{name} is still the stub of its lab. Bring what you wrote there, or write {name} = "reference".'
-        ) from None
-    except CheckFailed as failed:
-        part = next(p for p in ALL if p.name == name)
-        failed.message = f"{name} (lab {part.topic}, task {part.task}): {failed.message}"
-        raise
 
 
 def _sheet(found: Sequence[Finding]) -> Evidence:
@@ -819,12 +759,7 @@ def _tell(found: Sequence[Finding]) -> str | None:
 @check("b", "the platform passes under your governance", points=2.5)
 def platform_passes(lab: Lab) -> str:
     """Twenty-five findings with all chosen parts at work together."""
-    own = [name for name, borrowed in _chosen(lab).items() if not borrowed]
-    expect(
-        len(own) >= OWN_PARTS,
-        f"{len(own)} of the five parts are your own; at least {OWN_PARTS} are asked for.",
-        misconception="all_borrowed",
-    )
+    own = _enough_own(lab)
     found = lab.once("findings", lambda: _findings(lab, _state(lab, own)))
     good = sum(not f.fault for f in found)
     expect(
@@ -840,25 +775,19 @@ def platform_passes(lab: Lab) -> str:
 @check("b", "each part of your own holds by itself", points=1.5)
 def own_parts_hold(lab: Lab) -> str:
     """Each alone among the references, on its own five findings."""
-    own = [name for name, borrowed in _chosen(lab).items() if not borrowed]
-    expect(
-        len(own) >= OWN_PARTS,
-        f"{len(own)} of the five parts are your own; at least {OWN_PARTS} are asked for.",
-        misconception="all_borrowed",
-    )
-    for name in own:
-        found = [f for f in _findings(lab, _state(lab, [name])) if f.part == name]
+    own = _enough_own(lab)
+    for part in own:
+        found = [f for f in _findings(lab, _state(lab, [part])) if f.part == part.name]
         good = sum(not f.fault for f in found)
-        part = next(p for p in ALL if p.name == name)
         expect(
-            good >= OWN_RIGHT[name],
-            f"{name} (lab {part.topic}, task {part.task}), with the reference for all others: {good} of {len(found)} are as they "
-            f"should be; {OWN_RIGHT[name]} are asked for.",
+            good >= OWN_RIGHT[part.name],
+            f"{part.name} (lab {part.topic}, task {part.task}), with the reference for all others: {good} of {len(found)} are as "
+            f"they should be; {OWN_RIGHT[part.name]} are asked for.",
             evidence=_sheet(found),
             ask=f"What does the check of lab {part.topic} say about it?",
             misconception=_tell(found),
         )
-    return f"{', '.join(own)}: in order."
+    return f"{', '.join(p.name for p in own)}: in order."
 
 
 # -- twelve weeks later --------------------------------------------------------------------------------------------------------
@@ -902,16 +831,18 @@ def _usual(lab: Lab) -> dict[str, Any]:
 
 def twelve_weeks_later(lab: Lab) -> Any:
     """The regulator's sheet under the learner's parts and under what many companies have."""
-    import matplotlib.pyplot as plt
+    from workshop.plots import BLUE, RED, plt
 
-    own = [name for name, borrowed in _chosen(lab).items() if not borrowed]
-    sheets = {"under your parts": _findings(lab, _state(lab, own)), "under what many have": _findings(lab, _usual(lab))}
+    sheets = {
+        "under your parts": _findings(lab, _state(lab, _own_parts(lab))),
+        "under what many have": _findings(lab, _usual(lab)),
+    }
     figure, axes = plt.subplots(1, 2, figsize=(11, 4.2), layout="constrained", sharey=True)
     for axis, (title, found) in zip(axes, sheets.items(), strict=True):
         for row, part in enumerate(p.name for p in ALL):
             for column, f in enumerate(f for f in found if f.part == part):
                 good = not f.fault
-                axis.add_patch(plt.Rectangle((column, row), 0.94, 0.9, color="#0072B2" if good else "#D55E00"))
+                axis.add_patch(plt.Rectangle((column, row), 0.94, 0.9, color=BLUE if good else RED))
                 label = f.subject.replace("extract.", "").replace("_", "\n", 1)
                 axis.text(column + 0.47, row + 0.45, label, ha="center", va="center", color="white", fontsize=7.5)
         good = sum(not f.fault for f in found)
@@ -921,5 +852,6 @@ def twelve_weeks_later(lab: Lab) -> Any:
         axis.tick_params(length=0)
         for side in axis.spines.values():
             side.set_visible(False)
-    figure.suptitle("What the regulator finds: blue in order, orange a finding", fontsize=11)
+    figure.suptitle("What the regulator finds: blue in order, red a finding", fontsize=11)
+    plt.close(figure)  # the notebook shows what is returned, and would show an open figure a second time
     return figure

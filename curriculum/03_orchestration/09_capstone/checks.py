@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 
+from workshop.borrowed import choices, named
 from workshop.checks import CheckFailed, Evidence, LearnerError, NotAttempted, as_number, as_table, check, expect
 from workshop.reference import solved_lab
 from workshop.sim import nights
@@ -264,62 +265,17 @@ def _references(lab: Lab) -> dict[str, Any]:
     return {part.key: _reference(lab, part) for part in ALL}
 
 
-def _borrowed(lab: Lab, part: Part) -> bool | None:
-    """Whether a part is the reference; None where it is still to be decided."""
-    try:
-        value = lab.value(part.name)
-    except NotAttempted:
-        return None
-    except LearnerError as error:
-        if error.error_type == "CodecError":
-            return False  # a function cannot be handed over
-        raise
-    if isinstance(value, str):
-        expect(
-            value.strip().lower() == "reference",
-            f'{part.name} is the text {value[:40]!r}. Write {part.name} = "reference", or paste your own of lab {part.topic}, '
-            f"task {part.task}.",
-        )
-        return True
-    return False
-
-
-def _chosen(lab: Lab) -> dict[str, bool]:
-    """By part, whether it is the reference."""
-
-    def make() -> dict[str, bool]:
-        found = {part: _borrowed(lab, part) for part in ALL}
-        if all(v is None for v in found.values()):
-            raise NotAttempted("Not attempted yet.")
-        missing = [p.name for p, v in found.items() if v is None]
-        expect(
-            not missing,
-            f'Nothing is decided about {", ".join(missing)}. Each of the nine is your own or "reference".',
-        )
-        return {p.key: bool(v) for p, v in found.items()}
-
-    return lab.once("chosen", make)
-
-
 def _parts(lab: Lab) -> dict[str, Any]:
     """What is in force of each part with the learner's choices."""
 
     def make() -> dict[str, Any]:
-        chosen, found = _chosen(lab), {}
+        chosen, found = choices(lab, ALL), {}
         for part in ALL:
-            if chosen[part.key]:
+            if chosen[part.name]:
                 found[part.key] = _reference(lab, part)
-                continue
-            try:
-                found[part.key] = part.read(lab.of(part.topic, {part.named: part.name}))
-            except NotAttempted:
-                raise CheckFailed(
-                    f"{part.name} is still the stub of lab {part.topic}. Paste what you wrote there, or write "
-                    f'{part.name} = "reference".'
-                ) from None
-            except CheckFailed as failed:
-                failed.message = f"{part.name} (lab {part.topic}, task {part.task}): {failed.message}"
-                raise
+            else:
+                other = lab.of(part.topic, {part.named: part.name})
+                found[part.key] = named(part, lambda p=part, o=other: p.read(o))
         return found
 
     return lab.once("parts", make)
@@ -466,8 +422,8 @@ def signals_hold(lab: Lab) -> str:
 @check("a", "four parts or more are your own, and each saves at least half of what its reference does", points=1)
 def own_parts_pay(lab: Lab) -> str:
     """Each of the learner's own parts alone, in today's platform, beside its reference there."""
-    chosen, parts, today = _chosen(lab), _parts(lab), _today(lab)
-    own = [p for p in ALL if not chosen[p.key]]
+    chosen, parts, today = choices(lab, ALL), _parts(lab), _today(lab)
+    own = [p for p in ALL if not chosen[p.name]]
     expect(
         len(own) >= OWN_PARTS,
         f"{len(own)} of the nine parts {'is' if len(own) == 1 else 'are'} your own; {OWN_PARTS} are asked for. What is borrowed, "
