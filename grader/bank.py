@@ -28,7 +28,7 @@ from workshop.checks import FAILED, NOT_ATTEMPTED, PASSED, Check, CheckResult, r
 from workshop.errors import WorkshopError
 from workshop.lab import Connections, GradedLab
 from workshop.reference import without_open_lab
-from workshop.topics import Topic, load_checks
+from workshop.topics import Topic, load_checks, topic
 from workshop.world import WorldFiles, ensure_world, opaque_name
 
 CELL = re.compile(
@@ -87,10 +87,21 @@ def answers(item: Topic) -> tuple[Answer, ...]:
                 raise WorkshopError(f"{path}:{number}: not the head of an answer: {line}")
             if head and head.group(2) == "wrong" and not (head["fails"] and head["says"]):
                 raise WorkshopError(f'{path}:{number}: a wrong answer needs fails=CHECK and says="words".')
+        elif line.startswith("# = "):
+            lines += _brought(line[4:], f"{path}:{number}").splitlines()
         else:
             lines.append(line)
     close()
     return tuple(found)
+
+
+def _brought(which: str, where: str) -> str:
+    """The source of an answer of another topic's bank, named by topic, task and name: what a learner of a capstone brings."""
+    topic_id, task, name = (*which.split(), "", "", "")[:3]
+    for answer in answers(topic(topic_id)):
+        if (answer.task, answer.name) == (task, name):
+            return answer.source
+    raise WorkshopError(f"{where}: the bank of {topic_id} has no answer {name} to task {task}.")
 
 
 def _edited(base: str, lines: Sequence[str], where: str) -> str:

@@ -51,15 +51,31 @@ def test_all_nine_of_ones_own_make_the_month_of_the_references() -> None:
     assert costs[0] == costs[1] != costs[2]  # as under the references, to the dollar
 
 
-def test_its_setup_has_what_the_parts_need() -> None:
+def test_all_five_of_ones_own_pass_the_audit() -> None:
+    """The same of module 2."""
+    item, seed = topic("2.9"), CONTRACT_SEEDS[0]
+    parts = [task_source(topic(p.topic), p.task, solved=True) for p in load_checks(item).module.ALL]
+    files = ensure_world(opaque_name(seed), seed, GRADING_SCALE, load_checks(item).subjects)
+    verdict = run_cells(
+        item, "pasted", cells_with(item, {"b": "\n\n".join(parts)}, solved=True), files, seed, lambda c: c.task == "b"
+    )
+    assert not verdict.problems
+    assert [(r.check, r.outcome) for r in verdict.results] == [
+        (c.name, "passed") for c in load_checks(item).of_task("b")
+    ], [r.message for r in verdict.results]
+    assert "with 5 parts of your own" in verdict.results[0].message
+
+
+@pytest.mark.parametrize("capstone", ["2.9", "3.9"])
+def test_its_setup_has_what_the_parts_need(capstone: str) -> None:
     """Every name that a lab's setup cell makes, but for the lab itself, is there too, or the pasted part would not run."""
 
     def names(item: Topic) -> set[str]:
         (setup,) = (c.source for c in compose(item, "labs").cells if "setup" in c.metadata.get("tags", []))
         return set(re.findall(r"\b[A-Za-z_]\w*\b", "\n".join(re.findall(r"import (.+)", setup))))
 
-    there = names(topic(CAPSTONE))
-    for part in load_checks(topic(CAPSTONE)).module.ALL:
+    there = names(topic(capstone))
+    for part in load_checks(topic(capstone)).module.ALL:
         used = set(re.findall(r"\b[A-Za-z_]\w*\b", task_source(topic(part.topic), part.task, solved=True)))
         assert names(topic(part.topic)) & used <= there, part.topic
 

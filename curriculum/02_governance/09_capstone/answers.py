@@ -244,75 +244,7 @@ def answers(questions, record):
 
 # %% [b] right tagger_masks_and_access
 # Three others of one's own.
-import ipaddress
-import re
-
-
-def tag_columns(con):
-    staff = con.execute("select full_name from ops.people").df().full_name
-    buyers = con.execute("select full_name from core.customers").df().full_name
-    spelled = {tuple(sorted(re.split(r"[\s,]+", n.strip().lower()))) for n in [*staff, *buyers]}
-
-    def is_ip(v):
-        try:
-            return not str(ipaddress.ip_address(v)).startswith("10.")
-        except ValueError:
-            return False
-
-    def is_iban(v):
-        if not re.fullmatch(r"[A-Z]{2}[0-9]{2}[A-Z0-9]{11,30}", v):
-            return False
-        return int("".join(str(int(c, 36)) for c in v[4:] + v[:4])) % 97 == 1
-
-    def is_card(v):
-        if not re.fullmatch("[0-9]{16}", v):
-            return False
-        digits = [int(c) for c in v]
-        return sum(d if k % 2 else d * 2 - 9 * (d > 4) for k, d in enumerate(digits)) % 10 == 0
-
-    def is_mail(v):
-        v = v.strip().lower()
-        return bool(re.fullmatch(r"\S+@\S+\.\S+", v)) and not re.fullmatch(r"[a-z-]+@kestrel\.example", v)
-
-    street = re.compile(
-        r"(street|road|avenue|court|weg|straße|am markt|rue|quai|calle|paseo|avenida|ul\.|οδός|通り)", re.IGNORECASE
-    )
-    tests = {
-        "email": is_mail,
-        "bank_account": is_iban,
-        "card_number": is_card,
-        "national_id": lambda v: bool(re.fullmatch(r"\d{8}[A-Z]|\d{3}-\d\d-\d{4}", v)),
-        "ip_address": is_ip,
-        "person_name": lambda v: tuple(sorted(re.split(r"[\s,]+", v.strip().lower()))) in spelled,
-        "postal_address": lambda v: bool(street.search(v)) and len(v) < 60 and bool(re.search(r"\d", v)),
-        "phone": lambda v: bool(re.fullmatch(r"\+\d[\d ]{7,}|\(0\d+\)[\d -]+", v)),
-    }
-    found = re.compile(r"\S+@(?!kestrel)\S+\.\S+|\+\d{9,}|\b[A-Z]{2}\d{15,}")
-    rows = []
-    for asset, schema, table, size in con.execute(
-        "select asset_id, table_schema, table_name, row_count from ops.tables"
-    ).fetchall():
-        name = f'{schema}."{table}"'
-        parts = [con.execute(f"select * from {name} where rowid < 400").df()]
-        if size > 400:
-            parts.append(con.execute(f"select * from {name} where rowid >= {max(400, size - 400)}").df())
-        for column in parts[0].columns:
-            values = [v for part in parts for v in part[column].dropna().tolist()]
-            kind = None
-            if values and isinstance(values[0], str) and len(set(values)) >= min(100, 0.6 * len(values)):
-                hits = {k: sum(map(test, values)) / len(values) for k, test in tests.items()}
-                best = max(hits, key=hits.get)
-                if sum(v.count(" ") > 5 for v in values) > 0.5 * len(values):
-                    kind = "free_text" if any(found.search(v) for v in values) else None
-                elif hits[best] > 0.08:
-                    kind = best
-            elif values and hasattr(values[0], "year") and "00:00:00" in str(max(values)):
-                years = [v.year for v in values]
-                kind = "birth_date" if min(years) > 1935 and max(years) < 2011 else None
-            rows.append((asset, column, "privacy.class:" + ("direct" if kind else "none")))
-            if kind:
-                rows.append((asset, column, "privacy.kind:" + kind))
-    return [dict(zip(("asset_id", "column_name", "tag"), r, strict=True)) for r in rows]
+# = 2.1 a frames_and_scores
 
 
 def access_policy(needs, grants, conflicts, today):
@@ -336,49 +268,7 @@ def access_policy(needs, grants, conflicts, today):
     }
 
 
-def masked_views(con, policy, environment, key):
-    mine = {}
-    for row in policy:
-        if row["environment"] == environment:
-            mine[row["kind"]] = row["mask"]
-    con.execute(f'drop schema if exists "{environment}" cascade')
-    con.execute(f'create schema "{environment}"')
-    keyed = {"email": "keyed_email", "phone": "keyed_phone"}
-    for asset, schema, table in con.execute("select asset_id, table_schema, table_name from ops.tables").fetchall():
-        tags = {}
-        for column, tag in con.execute(
-            "select column_name, tag from ops.column_tags where asset_id = ?", [asset]
-        ).fetchall():
-            name, _, value = tag.partition(":")
-            tags.setdefault(column, {})[name] = value
-        parts = []
-        for column, of in con.execute(
-            "select column_name, data_type from ops.columns where asset_id = ? order by column_no", [asset]
-        ).fetchall():
-            tag = tags.get(column, {})
-            if "privacy.class" not in tag:
-                continue
-            c = '"' + column.replace('"', '""') + '"'
-            kind = tag.get("privacy.kind")
-            mask = mine.get(kind, "withhold") if tag["privacy.class"] != "none" else "keep"
-            sql = {
-                "keep": c,
-                "withhold": "null",
-                "fixed": f"if({c} is null, null, '{FIXED.get(kind)}')" if kind in FIXED else "null",
-                "partial": f"case when len({c}) > 4 then repeat('*', (len({c}) - 4)::integer) || {c}[-4:] else {c} end",
-                "keyed": f"keyed('{environment}', {c})",
-                "keyed_format": f"{keyed.get(kind, 'keyed_shape')}('{environment}', {c})",
-                "generalise": c,
-            }[mask]
-            if mask == "generalise" and kind == "birth_date":
-                sql = f"date_trunc('decade', {c})"
-            if mask == "generalise" and kind == "birth_year":
-                sql = f"{c} - {c} % 10"
-            if mask == "generalise" and kind == "postcode":
-                sql = f"{c}[1]"
-            parts.append(f"({sql})::{of} as {c}")
-        if parts:
-            con.execute(f'create view "{environment}"."{table}" as select {", ".join(parts)} from "{schema}"."{table}"')
+# = 2.8 b one_table_at_a_time
 
 
 column_lineage = plan = "reference"

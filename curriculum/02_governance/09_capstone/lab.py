@@ -14,6 +14,7 @@ WORLD, SCALE = "practice-7", 0.05
 # %% tags=["setup"]
 # What the parts of labs 2.1 to 2.8 need, too.
 from datetime import date, datetime, timedelta
+from hashlib import sha256
 
 import pandas as pd
 from sqlglot import exp
