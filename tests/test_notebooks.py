@@ -10,7 +10,7 @@ import nbformat
 import pytest
 from conftest import TOPICS
 
-from grader.bank import answers, breaches
+from grader.bank import _brought, answers, breaches
 from grader.reproduce import nbval_command, plain_environment
 from workshop.authoring import (
     EXECUTED,
@@ -228,16 +228,12 @@ def test_an_answer_may_be_given_as_edits_of_an_earlier_one(tmp_path: Path, monke
         answers(item)
 
 
-def test_an_answer_may_bring_one_of_another_topic(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_answer_may_bring_one_of_another_topic() -> None:
     bank = {a.name: a.source for a in answers(topic("2.9"))}
     there = next(a.source for a in answers(topic("2.8")) if a.name == "one_table_at_a_time")
     assert there.strip() in bank["tagger_masks_and_access"]
-    item = topic(TOPICS[0])
-    (tmp_path / "answers.py").write_text("# %% [a] right brought\n# = 2.8 b nobody\n", encoding="utf-8")
-    monkeypatch.setattr(Topic, "source", tmp_path)
-    monkeypatch.setattr("grader.bank.answers", lambda item: ())
-    with pytest.raises(WorkshopError, match="the bank of 2.8 has no answer nobody to task b"):
-        answers(item)
+    with pytest.raises(WorkshopError, match="here: the bank of 2.8 has no answer nobody to task b"):
+        _brought("2.8 b nobody", "here")
 
 
 def test_building_twice_gives_the_same_bytes() -> None:
