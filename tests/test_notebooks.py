@@ -232,7 +232,7 @@ def test_an_answer_may_bring_one_of_another_topic() -> None:
     bank = {a.name: a.source for a in answers(topic("2.9"))}
     there = next(a.source for a in answers(topic("2.8")) if a.name == "one_table_at_a_time")
     assert there.strip() in bank["tagger_masks_and_access"]
-    with pytest.raises(WorkshopError, match="here: the bank of 2.8 has no answer nobody to task b"):
+    with pytest.raises(WorkshopError, match=r"here: the bank of 2\.8 has no answer nobody to task b"):
         _brought("2.8 b nobody", "here")
 
 

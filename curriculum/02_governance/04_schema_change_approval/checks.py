@@ -528,51 +528,12 @@ def _estate(lab: Lab, rng: np.random.Generator) -> Estate:
         for number, (variant, layer) in enumerate(SLOTS, 1):
             for _ in range(60):
                 change = _change(rng, number, variant, layer, warehouse, lineage, consumers)
-                seen = readers_of(*reached(change, lineage), consumers)
-                values = readers_of(*reached(_as_values(change), lineage), consumers)
-                wanted = 2 if layer == "core" and variant in GO_FURTHER else 0
-                if len({owner[c] for c in seen} - {owner[c] for c in values}) < wanted:
-                    continue
-                if variant == "loosen range":  # it is no change of rows
-                    rows = {**change, "elements": [{"kind": "drop_table", "class": BREAKING}]}
-                    if (
-                        len(
-                            {owner[c] for c in readers_of(*reached(rows, lineage), consumers)}
-                            - {owner[c] for c in seen}
-                        )
-                        < 2
-                    ):
-                        continue
-                if variant == "two that are seen":
-                    one, other = (
-                        {owner[c] for c in readers_of(*reached({**change, "elements": [e]}, lineage), consumers)}
-                        for e in change["elements"]
-                    )
-                    if not (one - other and other - one):
-                        continue
-                direct: set[int] = set()
-                if layer == "core" and variant in BY_CONDITION:
-                    direct = readers_of(*reached(change, [x for x in lineage if x["kind"] != "INDIRECT"]), consumers)
-                    if not {owner[c] for c in seen} - {owner[c] for c in direct}:
-                        continue
-                hit = warehouse.hit(change["table"], change["elements"])
-                asked = {owner[c] for c in hit}
-                # Lineage is all that the learner has. It does not know of a column that a statement names and does not use,
-                # and a change that hardly shows where it arrives would say nothing about who has followed it.
-                is_told = set(hit) <= seen and len(asked) >= SEEN_SHARE.get(variant, 0.75) * len(
-                    {owner[c] for c in seen}
-                )
-                if not is_told or len(asked - {owner[c] for c in values}) < wanted:
-                    continue
-                if direct and not asked - {owner[c] for c in direct}:
-                    continue
-                if variant == "two that are seen":
-                    each = [{owner[c] for c in warehouse.hit(change["table"], [e])} for e in change["elements"]]
-                    if not (asked - each[0] and asked - each[1]):
-                        continue
-                break
+                hit = _telling(change, variant, layer, warehouse, lineage, consumers)
+                if hit is not None:
+                    break
             else:
                 raise LookupError(f"no change of {layer}: {variant}")
+            asked = {owner[c] for c in hit}
             # Every other change is made by a team that owns something that is hit.
             own = sorted(asked) if len(asked) > 2 and number % 2 else [t for t in range(1, 31) if t not in asked]
             change["team_id"] = int(rng.choice(own))
@@ -581,6 +542,54 @@ def _estate(lab: Lab, rng: np.random.Generator) -> Estate:
         warehouse.close()
     _run_yearly(rng, consumers, cases)
     return Estate(lineage, consumers, [cases[i] for i in rng.permutation(len(cases))])
+
+
+def _telling(
+    change: dict[str, Any],
+    variant: str,
+    layer: str,
+    warehouse: Warehouse,
+    lineage: Sequence[dict[str, Any]],
+    consumers: Sequence[dict[str, Any]],
+) -> dict[int, str] | None:
+    """Whom a drawn change hits; None where that would not tell who has followed the rules from who has not."""
+    owner = {c["consumer_id"]: c["owner_team_id"] for c in consumers}
+
+    def teams(other: dict[str, Any], edges: Sequence[dict[str, Any]] = lineage) -> set[int]:
+        return {owner[c] for c in readers_of(*reached(other, edges), consumers)}
+
+    seen, values = teams(change), teams(_as_values(change))
+    wanted = 2 if layer == "core" and variant in GO_FURTHER else 0
+    if len(seen - values) < wanted:
+        return None
+    if variant == "loosen range":  # it is no change of rows
+        rows = {**change, "elements": [{"kind": "drop_table", "class": BREAKING}]}
+        if len(teams(rows) - seen) < 2:
+            return None
+    if variant == "two that are seen":
+        one, other = (teams({**change, "elements": [e]}) for e in change["elements"])
+        if not (one - other and other - one):
+            return None
+    direct: set[int] = set()
+    if layer == "core" and variant in BY_CONDITION:
+        direct = teams(change, [x for x in lineage if x["kind"] != "INDIRECT"])
+        if not seen - direct:
+            return None
+    hit = warehouse.hit(change["table"], change["elements"])
+    asked = {owner[c] for c in hit}
+    # Lineage is all that the learner has. It does not know of a column that a statement names and does not use, and a change
+    # that hardly shows where it arrives would say nothing about who has followed it.
+    if not set(hit) <= readers_of(*reached(change, lineage), consumers):
+        return None
+    if len(asked) < SEEN_SHARE.get(variant, 0.75) * len(seen) or len(asked - values) < wanted:
+        return None
+    if direct and not asked - direct:
+        return None
+    if variant == "two that are seen":
+        each = [{owner[c] for c in warehouse.hit(change["table"], [e])} for e in change["elements"]]
+        if not (asked - each[0] and asked - each[1]):
+            return None
+    return hit
 
 
 def _run_yearly(rng: np.random.Generator, consumers: list[dict[str, Any]], cases: Sequence[Case]) -> None:
@@ -613,9 +622,7 @@ def _change(
     """A change built on a variant that somebody reads by lineage, now and then with an element beside it that nobody sees."""
     drawn = history("schema_changes")
     tables = [t for t in [*warehouse.core, *warehouse.models] if t.startswith(f"{layer}.")]
-    if (
-        variant == "drop unique"
-    ):  # customers and products are looked up by models: a second row of them often changes nothing
+    if variant == "drop unique":  # models look up customers and products: a second row of them often changes nothing
         tables = [t for t in tables if t not in ("core.customers", "core.products")]
     for _ in range(400):
         table = str(rng.choice(tables))

@@ -1109,8 +1109,7 @@ def records_for(
     listed: Sequence[str] | None = None, few: bool = False,
 ) -> Records:  # fmt: skip
     """Rows for runs on these days, and rules of these tables. ``listed``: the invoices' rules take both columns that their
-    extract repeats, and table_copies lists these of them. ``few``: none that
-    are there for the plan alone."""
+    extract repeats, and table_copies lists these of them. ``few``: none that are there for the plan alone."""
 
     def make() -> Records:
         maker = _Maker(lab, name, jurisdictions, base, tables, listed, few)
