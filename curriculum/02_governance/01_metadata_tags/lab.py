@@ -60,21 +60,18 @@ lab.con.sql("""
 #
 # Names mislead (`email_template_id`, `ip_rating`), or say nothing (`attr_3`). Some columns were put to another use in the
 # course of the year: personal data stands in the newer rows only, or in the older. Rows lie in the order in which they came;
-# `rowid` counts them
-# from 0.
+# `rowid` counts them from 0.
 #
 # **A budget:** rows read, over all your statements, are at most **half of all rows** of `ops.tables` (`sum(row_count)`). A
 # statement that reads several columns of a table reads its rows once; one that reads them again counts again. DuckDB reads
 # blocks of 2,048 rows: `limit` and ranges of `rowid` (one in a statement, or several joined by `union all`) keep it from
-# reading
-# all of them; `using sample n rows` and most other conditions do not.
+# reading all of them; `using sample n rows` and most other conditions do not.
 #
 # **Judged** (6 points), on this world and on four smaller ones, columns of all counted together: at least 98% of the direct
 # columns are found (2); of the columns that you tag as direct at least 90% are (1.5); of the direct columns that you found at
-# least 95% have the right kind (1); rows read on this world are within the budget (1.5). When it is judged, `con`
-# has `execute(sql, parameters)`, and a result has `fetchall()`, `fetchone()`, `df()` and `description`; a DataFrame of yours
-# is no
-# table there.
+# least 95% have the right kind (1); rows read on this world are within the budget (1.5). When it is judged, `con` has
+# `execute(sql, parameters)`, and a result has `fetchall()`, `fetchone()`, `df()` and `description`; a DataFrame of yours is
+# no table there.
 
 
 # %% tags=["task-a"]
@@ -169,8 +166,7 @@ lab.check("a")
 # ## Task b: the vocabulary
 #
 # What else should be a tag, from which values, where is it compulsory, and who sets it? `ops.tag_facts` lists what could be
-# said
-# about an asset, `ops.tag_questions` the twenty questions of a year: ten of auditors, ten of people who look for data.
+# said about an asset, `ops.tag_questions` the twenty questions of a year: ten of auditors, ten of people who look for data.
 
 
 # %%
@@ -183,9 +179,8 @@ lab.con.sql("from ops.tag_questions order by audience, question_id").df()
 
 # %% [markdown]
 # Change: the body of `vocabulary`. It gets the rows of the two tables (lists of dicts, as above) and the hours that all
-# stewards together have in a year, and returns a list of dicts, **one for each fact that is tagged**. A fact that is left
-# out is
-# nowhere.
+# stewards together have in a year, and returns a list of dicts, **one for each fact that is tagged**. A fact that is left out
+# is nowhere.
 #
 # * `key`: `namespace.key` in lower case (letters, digits, `_`), another one for each fact;
 # * `fact`: one of `ops.tag_facts`, once at most;
@@ -216,8 +211,7 @@ lab.con.sql("from ops.tag_questions order by audience, question_id").df()
 #
 # **Judged** (4 points), over a year in each of six drawn companies, with facts and questions of their own: of the sixty
 # questions of auditors at least 57 are answered (1.5), of the sixty of people who look for data at least 57 (1), and people
-# work
-# at most 15% more hours than under the reference vocabulary (1.5, which needs half of all questions answered).
+# work at most 15% more hours than under the reference vocabulary (1.5, which needs half of all questions answered).
 
 
 # %% tags=["task-b"]

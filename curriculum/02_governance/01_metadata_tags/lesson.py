@@ -200,8 +200,8 @@ for n in (10, 30, 100, 300):
 
 # %% [markdown]
 # Ten rows, which is what people look at, miss it nearly half of the time. Three hundred practically never do. So the
-# threshold differs: for
-# values that *are* an e-mail address, ask for a share of rows. For texts that *contain* one, a single hit decides.
+# threshold differs: for values that *are* an e-mail address, ask for a share of rows. For texts that *contain* one, a single
+# hit decides.
 #
 # ## A tag that people fill in
 #

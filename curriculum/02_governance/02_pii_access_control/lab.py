@@ -1,10 +1,9 @@
 # %% [markdown]
 # # Lab 2.2: access control that an auditor can verify
 #
-# DuckDB knows no GRANT. At Kestrel a query gateway stands before the warehouse: it decides by a policy that is data, and keeps
-# a log. You write the policy (task a), the gateway's decision on a query (task b), and what the auditor does with the log
-# (task c).
-# Three tasks, about 50 minutes. Lesson 2.2 has the background.
+# DuckDB knows no GRANT. At Kestrel a query gateway stands before the warehouse: it decides by a policy that is data, and
+# keeps a log. You write the policy (task a), the gateway's decision on a query (task b), and what the auditor does with the
+# log (task c). Three tasks, about 50 minutes. Lesson 2.2 has the background.
 #
 # You change the cells that begin with `# Task`; what you need besides goes into the same cells. When your work is graded, it
 # runs on other worlds: other needs and grants, other names of columns, other rules, another month of the log.
@@ -20,10 +19,10 @@ lab = open_lab("2.2", world=WORLD, scale=SCALE)
 # %% [markdown]
 # ## Task a: rules and duties
 #
-# `ops.role_needs` says which kinds of personal data roles have asked to use, for what, and on which legal basis.
-# `ops.grants` says who
-# holds which role: from `valid_from_at` (included) to `valid_to_at` (excluded; null: until further notice). Nobody may hold
-# the two roles of a row of `ops.duty_conflicts` at the same time: who grants roles must not be the one who audits them.
+# `ops.role_needs` says which kinds of personal data roles have asked to use, for what, and on which legal basis. `ops.grants`
+# says who holds which role: from `valid_from_at` (included) to `valid_to_at` (excluded; null: until further notice). Nobody
+# may hold the two roles of a row of `ops.duty_conflicts` at the same time: who grants roles must not be the one who audits
+# them.
 
 # %%
 lab.con.sql("from ops.role_needs order by kind, role").df().head(8)
@@ -40,8 +39,8 @@ lab.con.sql("""
 # beginning of that day. It returns a dict:
 #
 # * `"rules"`: list of dicts, one for each kind that occurs in `needs`, with `kind` and `roles`, the list of roles that may
-#   use it. A role may, if a row of
-#   `needs` has a legal basis for it and holds today (`valid_until_on` is the last day on which it does; null: no end);
+#   use it. A role may, if a row of `needs` has a legal basis for it and holds today (`valid_until_on` is the last day on
+#   which it does; null: no end);
 # * `"revoke"`: list of dicts with `person_id` and `role`: grants that end now, so that from now on nobody holds two conflicting
 #   roles. As few as possible, only of roles that the person holds now, and **no role that is held by somebody now may be left
 #   without anybody**. Grants that have ended or not begun are no conflict now.
@@ -124,46 +123,36 @@ POLICY["tables"]["core.customers"]
 
 # %% [markdown]
 # It returns `{"allowed": True, "sql": ...}` with the query to run instead (the same or a rewritten one), or `{"allowed":
-# False, "rule":
-# ...}` with the `rule` of the policy that forbids it, or one of the words below.
+# False, "rule": ...}` with the `rule` of the policy that forbids it, or one of the words below.
 #
 # 1. **A column of a kind may be used by the roles of the rule for that kind.** A kind without a rule is open to nobody. To
-#    use a column is to
-#    name it, or to imply it, in any place of the query: select list, `where`, joins, grouping, sorting, windows, subqueries, a
-#    `*`, a row as a whole. It does not matter whether its values come out. To leave it out
-#    (`* exclude (email)`) or to count rows (`count(*)`) is no use of it.
+#    use a column is to name it, or to imply it, in any place of the query: select list, `where`, joins, grouping, sorting,
+#    windows, subqueries, a `*`, a row as a whole. It does not matter whether its values come out. To leave it out (`* exclude
+#    (email)`) or to count rows (`count(*)`) is no use of it.
 # 2. One statement, and that a query (`select`, set operations, with or without `with`). All else: `"statement"`.
 # 3. Only tables of the policy, by schema and name in any case of letters, and what the query itself defines (CTEs,
-#    subqueries, `values`). Other
-#    tables, views, catalogues, files: `"table"`.
+#    subqueries, `values`). Other tables, views, catalogues, files: `"table"`.
 # 4. Functions in the place of a table (`unnest` and `values` may stay), and functions that sqlglot does not know
 #    (`exp.Anonymous`): `"function"`. None of them is needed.
 # 5. What cannot be parsed or resolved (an unknown column, syntax that you do not handle) is refused: `"unreadable"`.
 #
 # A query that is allowed and then fails in the engine has learnt nothing. For what is refused for more than one reason, any
-# of them
-# will do. If it helps you may rewrite instead of refusing (with
-# null for what is
-# forbidden, say), as long as nothing depends on what the role may not see. **Use sqlglot, which reads DuckDB's dialect.**
-# Regular expressions on SQL text are what most of
-# the attacks below were written for.
+# of them will do. If it helps you may rewrite instead of refusing (with null for what is forbidden, say), as long as nothing
+# depends on what the role may not see. **Use sqlglot, which reads DuckDB's dialect.** Regular expressions on SQL text are
+# what most of the attacks below were written for.
 #
 # Three things of sqlglot do most of the work: `qualify` with a schema gives columns their tables and writes stars out;
 # `traverse_scope(tree)` gives each SELECT within the query, with its `columns` and its `sources` (by alias, an `exp.Table` or
 # another scope); `table.replace(...)` puts something else in a table's place, a subquery with some of its columns, say. None
-# of them
-# reads every query as DuckDB does: an answer that rests on two of them is safer than one that rests on one.
+# of them reads every query as DuckDB does: an answer that rests on two of them is safer than one that rests on one.
 #
 # **Judged** (5 points), with rules that are drawn anew, by what comes of it. Some ninety attacks that try to learn what a
-# role may
-# not see: your query, if you allow one, is run on two databases that differ only in the values of columns that the role may not
-# use. If the two results differ, somebody has learnt something. Attacks in plain SQL (2), by DuckDB's own syntax and
-# functions (1),
-# and of what has to be refused whatever comes of it: other statements, files, catalogues (0.5). Forty queries of honest
-# people are allowed, and give the rows that they give without the gateway (1). At least 90% of refusals of simple queries
-# name the rule (0.5). What you
-# refuse and allow without looking earns nothing: attacks count only while half of the honest queries pass, and the other way
-# round. You see the names of attacks that got through, with the query.
+# role may not see: your query, if you allow one, is run on two databases that differ only in the values of columns that the
+# role may not use. If the two results differ, somebody has learnt something. Attacks in plain SQL (2), by DuckDB's own syntax
+# and functions (1), and of what has to be refused whatever comes of it: other statements, files, catalogues (0.5). Forty
+# queries of honest people are allowed, and give the rows that they give without the gateway (1). At least 90% of refusals of
+# simple queries name the rule (0.5). What you refuse and allow without looking earns nothing: attacks count only while half
+# of the honest queries pass, and the other way round. You see the names of attacks that got through, with the query.
 
 
 # %% tags=["task-b"]
@@ -272,10 +261,8 @@ lab.check("b")
 #
 # The gateway's log is `ops.access_log`. Each entry carries a digest of its own fields (`entry_hash`, made by
 # `workshop.access.entry_hash(entry)`, which you may call) and that of the entry before it (`previous_hash`; 64 zeros for the
-# first). `ops.policy_versions` has the rules
-# by version. `ops.engine_log` is what the engine says it ran. `ops.log_anchors` is what was sent to the auditor each
-# evening: number and digest of
-# the day's last entry.
+# first). `ops.policy_versions` has the rules by version. `ops.engine_log` is what the engine says it ran. `ops.log_anchors`
+# is what was sent to the auditor each evening: number and digest of the day's last entry.
 
 # %%
 lab.con.sql(
@@ -285,9 +272,8 @@ lab.con.sql(
 # %% [markdown]
 # Change: the bodies of two functions.
 #
-# `audit(log, versions, engine, anchors)` gets the rows of the four tables (lists of dicts, in no particular order; `rules`
-# of a version is a dict of kind to list of roles) and returns
-# rows with `finding` and `id` (any order):
+# `audit(log, versions, engine, anchors)` gets the rows of the four tables (lists of dicts, in no particular order; `rules` of
+# a version is a dict of kind to list of roles) and returns rows with `finding` and `id` (any order):
 #
 # | finding | id | when |
 # | --- | --- | --- |
@@ -306,12 +292,11 @@ lab.con.sql(
 # Entries are taken as they stand, altered or not. `id` may be a number, a date or a text.
 #
 # `could_see(kind, at, grants, versions)` returns the list of `person_id` that could use a kind at a moment: who held
-# (intervals as in task a) a
-# role then that the version in force then allows to use it. A version's kind without roles, or missing: nobody.
+# (intervals as in task a) a role then that the version in force then allows to use it. A version's kind without roles, or
+# missing: nobody.
 #
 # **Judged** (3 points), on two months of logs: what was tampered with (1), decisions and bypasses (1), all found and nothing
-# else; who could see what, at
-# twenty moments (1).
+# else; who could see what, at twenty moments (1).
 
 
 # %% tags=["task-c"]
@@ -401,5 +386,4 @@ lab.twelve_weeks_later()
 # ## To take home
 #
 # A policy as a file, a gateway that refuses what it does not understand, and an audit that needs nobody's word. Give the
-# third to
-# whoever audits you, and the anchors to somebody who does not run the gateway.
+# third to whoever audits you, and the anchors to somebody who does not run the gateway.

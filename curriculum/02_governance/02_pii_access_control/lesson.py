@@ -5,8 +5,7 @@
 # that it is enforced: who could see what on the third of June, who did, and that nobody has tidied up your log since."
 #
 # You will see how a list of forbidden words is got round in five ways, what a parser knows that a text does not, how to tell
-# that
-# a query learns nothing, and what a log has to be like so that it proves something against those who keep it. You take
+# that a query learns nothing, and what a log has to be like so that it proves something against those who keep it. You take
 # away a test for any gateway, and four queries for any audit.
 
 # %%
@@ -25,8 +24,7 @@ con = open_lesson("2.2")
 
 # %% [markdown]
 # DuckDB has no GRANT: whoever opens the file reads the file. So people do not open it. They send their query to a
-# **gateway**, which
-# knows their role, decides, and runs what it has allowed. Here is a month of what the gateway has said.
+# **gateway**, which knows their role, decides, and runs what it has allowed. Here is a month of what the gateway has said.
 
 # %%
 con.sql("""
@@ -57,14 +55,12 @@ for name, query in queries.items():
 
 # %% [markdown]
 # One of five is stopped. Upper case is easily mended. The other three do not contain the word in any spelling. A text does
-# not say which
-# columns a query uses. Its meaning does, and for that it has to be read as the engine reads it.
+# not say which columns a query uses. Its meaning does, and for that it has to be read as the engine reads it.
 #
 # ## What a parser knows
 #
 # sqlglot parses DuckDB's dialect into a tree. `qualify`, given a schema, gives each column the table that it comes from, and
-# writes
-# stars out. On a table that has nothing to do with people:
+# writes stars out. On a table that has nothing to do with people:
 
 # %%
 schema = {"core": {"products": {"product_id": "int", "sku": "text", "category": "text", "list_price_usd": "decimal"}}}
@@ -95,21 +91,18 @@ for query in (
         print(f"{query:46} not read: {str(error).splitlines()[0][:60]}")
 
 # %% [markdown]
-# `COLUMNS` takes a pattern that only the engine expands. `p` is a row as a whole. What a gateway does not understand
-# it must refuse, and it must know that it does not understand it: so it keeps a list of the kinds of node that it knows, not
-# of those that
-# it fears. The next version of the dialect brings a construct that nobody has feared yet.
+# `COLUMNS` takes a pattern that only the engine expands. `p` is a row as a whole. What a gateway does not understand it must
+# refuse, and it must know that it does not understand it: so it keeps a list of the kinds of node that it knows, not of those
+# that it fears. The next version of the dialect brings a construct that nobody has feared yet.
 #
 # And since no reader reads everything as the engine does, a careful gateway has a second line: in place of each table it
-# gives the
-# engine a subquery with the permitted columns only. What the first line has misread then finds no such column.
+# gives the engine a subquery with the permitted columns only. What the first line has misread then finds no such column.
 #
 # ## What it means to learn nothing
 #
-# **Predict before you run it.** An analyst may not see addresses, and her query is
-# `select count(*) from core.customers where email < 'c8'`. No address comes out. Is that (a) harmless, it is a count; (b)
-# harmless as
-# long as she asks once; (c) a use like any other?
+# **Predict before you run it.** An analyst may not see addresses, and her query is `select count(*) from core.customers where
+# email < 'c8'`. No address comes out. Is that (a) harmless, it is a count; (b) harmless as long as she asks once; (c) a use
+# like any other?
 
 # %%
 target = con.sql("select email from core.customers where customer_id = 100042").fetchall()[0][0]
@@ -136,9 +129,8 @@ print(f"{asked} counts, and the address begins with {known!r}: {target.startswit
 # </details>
 #
 # This gives a test that needs no list of tricks. Take two databases that differ **only** in what a role may not see. If a
-# query of this role gives another result
-# on the second, it has learnt something. If it gives the same, it has not, however it looks. The field calls this
-# **non-interference**.
+# query of this role gives another result on the second, it has learnt something. If it gives the same, it has not, however it
+# looks. The field calls this **non-interference**.
 
 # %%
 pair = [duckdb.connect(), duckdb.connect()]
@@ -163,15 +155,15 @@ for copy in pair:
 
 # %% [markdown]
 # The third and fourth lines show its limit: both copies have their addresses in the same order and of the same length, so
-# this pair cannot show what these queries learn. A test
-# is as good as the pair of databases. Make them differ in order, in length, in nulls and in repetitions, or use several.
+# this pair cannot show what these queries learn. A test is as good as the pair of databases. Make them differ in order, in
+# length, in nulls and in repetitions, or use several.
 #
 # ## A log that proves something
 #
 # The gateway writes down what it decides. The person who is asked about an entry may be the person who can write the file. So
 # each entry carries a digest of itself and of the entry before it: whoever changes one has to change all that follow. And in
-# the evening the last digest is sent to
-# somebody who does not run the gateway: an **anchor**. Three ways to tamper with ten entries, and what shows them:
+# the evening the last digest is sent to somebody who does not run the gateway: an **anchor**. Three ways to tamper with ten
+# entries, and what shows them:
 
 # %%
 from workshop.access import FIRST, entry_hash
@@ -246,16 +238,15 @@ show(figure, "Share of decisions that say an older version, by day after a chang
 # - Roles describe jobs. Rights that depend on the row (only customers of one's own country) need attributes: topic 6.2.
 #
 # **In practice.** Snowflake, BigQuery, Unity Catalog and Trino enforce column rights in the engine, after its own parser,
-# which is
-# where it belongs. A gateway of one's own is for engines without it. Their audit tables (`ACCESS_HISTORY`,
-# `system.access.audit`) list
-# the columns that a query used; immudb, Trillian and ledger tables in SQL Server keep chains with anchors.
+# which is where it belongs. A gateway of one's own is for engines without it. Their audit tables (`ACCESS_HISTORY`,
+# `system.access.audit`) list the columns that a query used; immudb, Trillian and ledger tables in SQL Server keep chains with
+# anchors.
 #
 # ## Recap
 #
 # The auditor's questions have answers that need nobody's word: who could see what follows from grants and the version in
-# force at that moment, who did from the log, that it
-# is enforced from attacks that learn nothing, and that nobody has tidied up from a chain and an anchor that lies elsewhere.
+# force at that moment, who did from the log, that it is enforced from attacks that learn nothing, and that nobody has tidied
+# up from a chain and an anchor that lies elsewhere.
 #
 # **Take home:** the pair of databases. Any gateway, bought or built, can be tested with it, in an afternoon.
 #

@@ -83,8 +83,7 @@ capacity = {
 #
 # **Judged** (6 points). Your function is called for four companies: this world's, and three whose domains were drawn anew by
 # the same rules (names stay, everything else differs, the desk's hours too). It has 20 seconds for each when it is graded.
-# Each model then runs
-# through five fresh years, the same for all that is compared:
+# Each model then runs through five fresh years, the same for all that is compared:
 #
 # 1. nobody is left behind: in each company, at the end of a year (mean of the five), what waits at the desk is at most 6
 #    weeks of its hours, and what waits of each domain (with the domain or at the desk) at most 26 weeks of its arrivals

@@ -127,9 +127,9 @@ show(
 # <details><summary>Answer</summary>
 #
 # (c). Where hardly anything drifts and few entries are wrong, a further review soon costs more than it finds (a is dear).
-# Where standards drift, a
-# tenth does not hold them (b is what one reviews to *measure* quality; here reviews have to *keep* it). From some share on
-# each further one adds less, since the standards hold already. Where they drift fast and mistakes are dear, all may be right.
+# Where standards drift, a tenth does not hold them (b is what one reviews to *measure* quality; here reviews have to *keep*
+# it). From some share on each further one adds less, since the standards hold already. Where they drift fast and mistakes are
+# dear, all may be right.
 #
 # </details>
 
@@ -204,12 +204,11 @@ con.sql("""
 """).df()
 
 # %% [markdown]
-# The first rows are domains in which the desk knows enough. The last ones lose money with each hour of the desk, unless
-# their own
-# hours (below 1 they do not suffice, and with closed weeks not at 1.1 either) or their drift say otherwise: two things that
-# this sum leaves out, and a simulation does
-# not. A domain without hours does not become an owner by being called one; there the desk takes a kind, or what is too much
-# is **escalated**: above a backlog of so many weeks, the excess goes to the desk.
+# The first rows are domains in which the desk knows enough. The last ones lose money with each hour of the desk, unless their
+# own hours (below 1 they do not suffice, and with closed weeks not at 1.1 either) or their drift say otherwise: two things
+# that this sum leaves out, and a simulation does not. A domain without hours does not become an owner by being called one;
+# there the desk takes a kind, or what is too much is **escalated**: above a backlog of so many weeks, the excess goes to the
+# desk.
 #
 # ## How accurate is it? Ask a sample, and ask how sure it is
 #
@@ -267,8 +266,7 @@ print(f"15 of 15 accurate: plus and minus {wald[-1]:.2f}, or from {centre[-1] - 
 # %% [markdown]
 # With 15 of 15 the textbook is certain, and nobody should be. Wilson's interval (or Clopper-Pearson's, or a bootstrap that is
 # told about small samples) keeps its promise, or nearly. For a sample in strata one number takes care of the weights: how
-# many reviews
-# of a plain sample would be as uncertain, its **effective size**.
+# many reviews of a plain sample would be as uncertain, its **effective size**.
 #
 # ## The rule, and where it ends
 #

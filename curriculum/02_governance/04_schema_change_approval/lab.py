@@ -2,9 +2,8 @@
 # # Lab 2.4: Approval workflow for shared schemas
 #
 # You write what a gate at pull requests for shared tables needs: the class of each change (task a), the teams that must
-# approve it (task b), and the policy by which
-# approvals are given, expire, and are made up for after an emergency (task c). About 55 minutes (a 20, b 25,
-# c 10). Lesson 2.4 has the background.
+# approve it (task b), and the policy by which approvals are given, expire, and are made up for after an emergency (task c).
+# About 55 minutes (a 20, b 25, c 10). Lesson 2.4 has the background.
 #
 # You change the three cells that begin with `# Task`; what you need besides goes into the same cells. When your work is
 # graded, it meets other changes, other models and other companies. Each task is judged by itself.
@@ -75,8 +74,7 @@ for change in changes[:4]:
 # * A number is the same number in any type (5 is 5.00), unless digits are lost: 5.73 as DOUBLE is only nearly 5.73. A number as
 #   text, a date as text or as timestamp are others.
 # * These changes occur: between INTEGERS of the kit (with lowest and highest value), between DECIMAL(p,s) (`decimal_parts`
-#   gives
-#   the digits before and after the point), integer or DATE to VARCHAR, DECIMAL to DOUBLE, DATE to TIMESTAMP and back.
+#   gives the digits before and after the point), integer or DATE to VARCHAR, DECIMAL to DOUBLE, DATE to TIMESTAMP and back.
 
 # %%
 print(INTEGERS, decimal_parts("DECIMAL(14,2)"), decimal_parts("DATE"), sep="\n")
@@ -86,8 +84,7 @@ print(INTEGERS, decimal_parts("DECIMAL(14,2)"), decimal_parts("DATE"), sep="\n")
 # the same order. Each element is judged as if it were alone.
 #
 # **Judged** (3.5 points), on some hundred elements. All breaking ones are called so (1.5), all that need care (1.25), all
-# additive ones (0.75). Each
-# counts only if your function is right about 90% of all elements.
+# additive ones (0.75). Each counts only if your function is right about 90% of all elements.
 
 
 # %% tags=["task-a"]

@@ -31,9 +31,9 @@ con.sql("""
 """).df()
 
 # %% [markdown]
-# Emergencies aside, each change had its approval, and each came from the team that owns the table. Some came from the
-# author. Some were for a diff that was not the one
-# that was merged: the digest, a hash of the diff, differs. What do such changes look like?
+# Emergencies aside, each change had its approval, and each came from the team that owns the table. Some came from the author.
+# Some were for a diff that was not the one that was merged: the digest, a hash of the diff, differs. What do such changes
+# look like?
 
 # %%
 changes = read_changes(con)
@@ -196,12 +196,11 @@ widest = int(np.argmax(np.subtract(drop, nulls)))
 print(f"{columns[widest]}: {drop[widest]} teams when it goes, {nulls[widest]} when it may be null")
 
 # %% [markdown]
-# Two things are to be seen. Different columns concern different teams, so the edges of columns have to be followed, DIRECT and
-# INDIRECT, as in lesson 2.5. And a column that *goes* reaches further than one whose values change: a model that names it
+# Two things are to be seen. Different columns concern different teams, so the edges of columns have to be followed, DIRECT
+# and INDIRECT, as in lesson 2.5. And a column that *goes* reaches further than one whose values change: a model that names it
 # cannot be built any more, so that readers of its other columns are hit too. The line under the figure names the column for
 # which this makes the most: hardly anybody uses its values, and nearly everybody reads a model that names it. Whoever is
-# asked each time and sees nothing
-# stops looking; an approval given by habit protects nobody.
+# asked each time and sees nothing stops looking; an approval given by habit protects nobody.
 #
 # ## How old is a yes?
 
@@ -235,8 +234,8 @@ show(figure, "Age of approvals at the merge, stacked by whether the approved dif
 # **reader** changes: a team that said yes in March because it had no use for the column may build a report on it in May. Here
 # readers promise a freeze, `freeze_days` after the last yes (the dashed line: for breaking changes). What was merged to the
 # right of it was merged on a yes about a use that may be another by then. So an approval expires. Too soon is as bad: with
-# teams that answer on different days and a release every other week, the first
-# yes has lapsed before the last one is there, and nothing ever comes in.
+# teams that answer on different days and a release every other week, the first yes has lapsed before the last one is there,
+# and nothing ever comes in.
 #
 # ## In a hurry
 #
@@ -267,9 +266,8 @@ con.sql("""
 # <details><summary><b>In practice</b> (GitHub, dbt 1.11, Confluent Schema Registry, Buf, Unity Catalog)</summary>
 #
 # - **GitHub**: CODEOWNERS asks for owners of *files*; owners of readers need a check that requests reviews. The settings
-#   "Dismiss
-#   stale pull request approvals when new commits are pushed" and "Require approval of the most recent reviewable push" bind an
-#   approval to the diff.
+#   "Dismiss stale pull request approvals when new commits are pushed" and "Require approval of the most recent reviewable
+#   push" bind an approval to the diff.
 # - **dbt**: model contracts fail a build on changed columns and types; `state:modified+` selects what lies behind a change, by
 #   model and not by column; model versions let old and new live side by side.
 # - **Schema Registry** has compatibility modes (BACKWARD, FORWARD, FULL) and **Buf** breaking-change rules; both judge the

@@ -340,11 +340,10 @@ lab.check("b")
 # ## Task c: the gate, and the auditor's question
 #
 # Events are dicts here, as they come out of a file. `read_outputs(event)` of the kit gives a dict: by output table, an object
-# with `columns` (a dict by name, in order; some columns have no edge) and `edges` (a set of tuples
-# `(output_column, input_table, input_column, kind)`, both ways of writing INDIRECT read). A job's name is that of its table. A
-# list of events is in no order. The **lineage** of a table in a list is that of its `COMPLETE` with the latest `eventTime`, a
-# time with an offset (`Z`, `+02:00`). `START` and `FAIL` change nothing of it, whatever outputs they name. `standing` below
-# reads it.
+# with `columns` (a dict by name, in order; some columns have no edge) and `edges` (a set of tuples `(output_column,
+# input_table, input_column, kind)`, both ways of writing INDIRECT read). A job's name is that of its table. A list of events
+# is in no order. The **lineage** of a table in a list is that of its `COMPLETE` with the latest `eventTime`, a time with an
+# offset (`Z`, `+02:00`). `START` and `FAIL` change nothing of it, whatever outputs they name. `standing` below reads it.
 
 
 # %%

@@ -86,8 +86,8 @@ con.sql("""
 """).df()
 
 # %% [markdown]
-# The word stands in eight of 42 models: as the status of a payment, or as a column that another model has passed on. And where a
-# model says `select *`, it reads the column and the word is not there.
+# The word stands in eight of 42 models: as the status of a payment, or as a column that another model has passed on. And
+# where a model says `select *`, it reads the column and the word is not there.
 #
 # So ask the lineage. `ops.lineage_edges` has an edge for each pair of columns: **DIRECT** where values flow into values,
 # **INDIRECT** where a column decides which rows there are (filters, join keys, groups) or which value is taken (conditions,

@@ -67,9 +67,9 @@ con.sql("""
 """).df()
 
 # %% [markdown]
-# It is wrong on both sides at once. A larger number keeps more past the maximum, a smaller one deletes more that must stay. What
-# follows from the rules are *steps* for each class: at the maximum the columns go that no purpose asks for, at the end of the
-# last minimum the record goes. These are two ages, two actions, and often two days to count from.
+# It is wrong on both sides at once. A larger number keeps more past the maximum, a smaller one deletes more that must stay.
+# What follows from the rules are *steps* for each class: at the maximum the columns go that no purpose asks for, at the end
+# of the last minimum the record goes. These are two ages, two actions, and often two days to count from.
 #
 # ## Which day counts
 #

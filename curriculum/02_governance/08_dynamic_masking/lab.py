@@ -54,11 +54,10 @@ lab.con.sql("""
 #
 # Null stays null, and no policy of task b puts `keyed` or `keyed_format` on what is no text, or `keyed_format` on names and
 # addresses, whose letters it would leave; `generalise` leaves all other kinds as they are (1984-07-22 becomes 1980-01-01,
-# 1984 becomes 1980). The query
-# gateway has functions in SQL that know the keys: `keyed(environment, value)`, `keyed_email(environment, value)`,
-# `keyed_phone(environment, value)` and `keyed_shape(environment, value)`; the last three are `keyed_format` for `email`, for
-# `phone` and for all other kinds. They take and return VARCHAR. This cell makes them callable on `lab.con`, with keys for
-# practice:
+# 1984 becomes 1980). The query gateway has functions in SQL that know the keys: `keyed(environment, value)`,
+# `keyed_email(environment, value)`, `keyed_phone(environment, value)` and `keyed_shape(environment, value)`; the last three
+# are `keyed_format` for `email`, for `phone` and for all other kinds. They take and return VARCHAR. This cell makes them
+# callable on `lab.con`, with keys for practice:
 
 # %%
 KEYS = {"dev": "9f2c6d10aa41", "test": "51be07c3d288", "analytics": "c7730e9b16f5", "training": "08d4a6e2b39c"}
@@ -156,8 +155,7 @@ lab.check("a")
 # 4. Nobody who may read the schema finds the key: not in the text of a view, a macro, a variable or a table.
 #
 # The tables lie in an attached database here and in the connection's own when it is judged: name them by schema and name. A
-# name of
-# a column may be anything: quote it. Read tables and tags from `ops.tables` (`table_schema`, `table_name`),
+# name of a column may be anything: quote it. Read tables and tags from `ops.tables` (`table_schema`, `table_name`),
 # `ops.columns` and `ops.column_tags` through `con`. To try: `masked_views(lab.con, POLICY, "dev", KEYS["dev"])` with this
 # policy for `dev`:
 

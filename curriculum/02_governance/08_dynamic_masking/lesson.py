@@ -2,12 +2,11 @@
 # # Lesson 2.8: Development on masked production data
 #
 # The head of storefront asks: "Our tests pass on the data that we made up, and fail on the first real customer with two
-# surnames. I want
-# production data in development. Legal says no, since a laptop gets lost every month. Is there something between the two?"
+# surnames. I want production data in development. Legal says no, since a laptop gets lost every month. Is there something
+# between the two?"
 #
 # You will see what a hash is worth without a key, why masked names do not make a table anonymous, what each mask destroys,
-# and where a
-# key must not stand. You take away a way to measure how many people can be found again.
+# and where a key must not stand. You take away a way to measure how many people can be found again.
 
 # %%
 import hashlib
@@ -43,9 +42,8 @@ print("more than 100,000 tries a second:", per_second > 100_000)
 # %% [markdown]
 # All of them, in the blink of an eye. German phone numbers here have `+49` and ten digits, the first from 1 to 8: eight
 # billion. That takes a plain Python loop a few hours, and a graphics card a second. A hash only respells what has so few
-# possible values. It takes something that the attacker does not have: a **key**. HMAC (RFC 2104) is a hash with a
-# key in it. Who
-# has no key cannot try.
+# possible values. It takes something that the attacker does not have: a **key**. HMAC (RFC 2104) is a hash with a key in it.
+# Who has no key cannot try.
 
 # %%
 key = "a key that only the gateway has"
@@ -56,20 +54,17 @@ print("different e-mail addresses:", a.nunique(), "raw,", a.map(lambda v: keyed_
 
 # %% [markdown]
 # Equal values stay equal, so programs join and count as before. That is the use of it, and its price: two rows of one person
-# are still two
-# rows of one person. The law calls this a **pseudonym**, and it is personal data (GDPR, Article 4).
+# are still two rows of one person. The law calls this a **pseudonym**, and it is personal data (GDPR, Article 4).
 #
 # ## Names are not what identifies
 #
 # So the names, addresses and numbers are keyed. Town, postcode and date of birth stay, as reports need them.
-# `share.public_people`
-# is a list that anybody can buy: members of clubs, say, with name, postcode and date of birth. About four in ten customers
-# are on it, and
-# as many strangers.
+# `share.public_people` is a list that anybody can buy: members of clubs, say, with name, postcode and date of birth. About
+# four in ten customers are on it, and as many strangers.
 #
-# **Predict before you run it.** Joined on town, postcode and date of birth, how many customers of the masked table get a
-# name again?
-# (a) almost none, all names are masked; (b) one in twenty, those who live in villages; (c) nearly all that are on the list.
+# **Predict before you run it.** Joined on town, postcode and date of birth, how many customers of the masked table get a name
+# again? (a) almost none, all names are masked; (b) one in twenty, those who live in villages; (c) nearly all that are on the
+# list.
 
 # %%
 linked = con.sql("""
@@ -102,8 +97,7 @@ linked
 # </details>
 #
 # Columns of this kind are **quasi-identifiers**: each is shared by many, together they name one. What counts is how many
-# customers
-# share a combination. The next cell makes both coarser, step by step, and measures who stands alone.
+# customers share a combination. The next cell makes both coarser, step by step, and measures who stands alone.
 
 # %%
 birth = {
@@ -149,9 +143,8 @@ show(
 
 # %% [markdown]
 # Few customers share a postcode: with 9,000 of them in eleven countries it alone names most. Coarse enough is further down
-# than most people think. Month of birth and city still leave most customers alone. Decade and
-# country hardly leave anybody. And Kestrel has thousands of customers here; with a hundred, the same decade and country
-# would be one person.
+# than most people think. Month of birth and city still leave most customers alone. Decade and country hardly leave anybody.
+# And Kestrel has thousands of customers here; with a hundred, the same decade and country would be one person.
 #
 # ## What each mask destroys
 #
@@ -197,10 +190,8 @@ con.sql("select view_name, sql from duckdb_views() where view_name = 'leaky'").d
 
 # %% [markdown]
 # The key is in the catalogue, for everybody. So the view must call something that has the key. In this workshop the query
-# gateway registers functions
-# (`keyed('dev', email)` and others), and the key stays in the gateway's process. Each environment has a key of its own: with
-# one for all,
-# whoever has two environments can join them.
+# gateway registers functions (`keyed('dev', email)` and others), and the key stays in the gateway's process. Each environment
+# has a key of its own: with one for all, whoever has two environments can join them.
 #
 # ## What no mask of columns sees
 #
@@ -224,19 +215,15 @@ print(f"{len(stands)} of {len(texts)} messages; {stands.isin(set(a)).mean():.0%}
 # - Masks on reading cost time at each read: a keyed hash some microseconds a value. For a nightly load of test data, compute
 #   once.
 #
-# **In practice.** Snowflake has masking policies that a tag carries to each column, Databricks Unity Catalog column masks
-# and row
-# filters, BigQuery policy tags with data masking, PostgreSQL the extension *anonymizer*. All of them evaluate a function as
-# somebody who may see
-# more than the reader, which is what keeps the key out of reach.
+# **In practice.** Snowflake has masking policies that a tag carries to each column, Databricks Unity Catalog column masks and
+# row filters, BigQuery policy tags with data masking, PostgreSQL the extension *anonymizer*. All of them evaluate a function
+# as somebody who may see more than the reader, which is what keeps the key out of reach.
 #
 # ## Recap
 #
 # There is something between real and made-up data. What identifies directly gets the mask that keeps what is needed of it:
-# keyed where
-# programs join, fixed where they only validate, nothing where nobody asks. What identifies together gets so coarse that
-# nobody stands alone, measured,
-# not guessed. The key is where the reader is not.
+# keyed where programs join, fixed where they only validate, nothing where nobody asks. What identifies together gets so
+# coarse that nobody stands alone, measured, not guessed. The key is where the reader is not.
 #
 # **Take home:** the table of who stands alone, on your own customers. It takes one query for each cell.
 #
