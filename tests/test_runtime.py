@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from conftest import TOPICS
+from IPython.display import Image
 
 import workshop
 from workshop import lab as runtime
@@ -120,6 +121,16 @@ def test_hints_come_in_three_rungs_and_solutions_after_a_try(lab_and_names: tupl
     lab.check(first)
     assert "def " in str(lab.solution(first))
     assert "raise TODO" in str(lab.reset(first))
+
+
+def test_the_outlook_is_of_the_cells_as_they_stand(home: Path) -> None:
+    names: dict = {"TODO": workshop.TODO}
+    lab = open_practice("3.1", names)
+    solve(names, "3.1", "a")
+    assert outcomes(lab, "a") == {"passed"}
+    assert isinstance(lab.twelve_weeks_later(), Image)
+    names["retry_policy"] = lambda *a, **k: 1 / 0  # changed, and not checked again
+    assert "ZeroDivisionError" in lab.twelve_weeks_later().text
 
 
 def test_progress_survives_and_counts_the_best(lab_and_names: tuple[runtime.PracticeLab, dict], home: Path) -> None:

@@ -173,7 +173,7 @@ class Lab:
         self._names: Mapping[str, str] = {}
 
     def begin(self) -> None:
-        """A task's checks begin: what once() has kept of an earlier run is forgotten."""
+        """A task's checks, or the outlook, begin: what once() has kept of an earlier run is forgotten."""
         self._once.clear()
         self._callbacks.clear()
 

@@ -282,6 +282,8 @@ def draw_companies(rng: np.random.Generator, n: int = 4) -> list[dict[str, Any]]
         spare = limit - rollout
         minutes = {w: spare - int(rng.choice([0, 5, 20])) if w in who else spare + int(rng.choice([1, 5]))
                    for w in ("colleague", "on call")}  # fmt: skip
+        if who == ("colleague",):  # in time to the minute
+            minutes["colleague"] = spare
         if len(who) == 2:  # on call is there first
             minutes["on call"] = minutes["colleague"] - int(rng.choice([5, 10]))
         takes = int(rng.integers(1, 4)) + (0, 4, 8, 12)[(k + 1) % 4]

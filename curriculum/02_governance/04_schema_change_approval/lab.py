@@ -3,7 +3,7 @@
 #
 # You write what a gate at pull requests for shared tables needs: the class of each change (task a), the teams that must
 # approve it (task b), and the policy by which approvals are given, expire, and are made up for after an emergency (task c).
-# About 55 minutes (a 20, b 25, c 10). Lesson 2.4 has the background.
+# About 55 minutes (a 20, b 20, c 15). Lesson 2.4 has the background.
 #
 # You change the three cells that begin with `# Task`; what you need besides goes into the same cells. When your work is
 # graded, it meets other changes, other models and other companies. Each task is judged by itself.
@@ -74,7 +74,8 @@ for change in changes[:4]:
 # * A number is the same number in any type (5 is 5.00), unless digits are lost: 5.73 as DOUBLE is only nearly 5.73. A number as
 #   text, a date as text or as timestamp are others.
 # * These changes occur: between INTEGERS of the kit (with lowest and highest value), between DECIMAL(p,s) (`decimal_parts`
-#   gives the digits before and after the point), integer or DATE to VARCHAR, DECIMAL to DOUBLE, DATE to TIMESTAMP and back.
+#   gives the digits before and after the point), integer or DATE to VARCHAR, DECIMAL with digits after the point to DOUBLE, DATE
+#   to TIMESTAMP and back.
 
 # %%
 print(INTEGERS, decimal_parts("DECIMAL(14,2)"), decimal_parts("DATE"), sep="\n")
