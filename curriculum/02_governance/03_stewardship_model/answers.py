@@ -469,7 +469,7 @@ def accuracy(strata, sample):
 # +     middle, half = share, max(1.959964 * math.sqrt(variance), 1 / len(sample))
 
 
-# %% [b] wrong the_same_for_all fails=interval_keeps_its_promise says="stratified Wilson interval"
+# %% [b] wrong the_same_for_all fails=interval_keeps_its_promise says="interval"
 # Twelve points each way, whatever the sample.
 # -     return {"accuracy": share, "low": max(0.0, min(share, middle - half)), "high": min(1.0, max(share, middle + half))}
 # +     return {"accuracy": share, "low": max(0.0, share - 0.12), "high": min(1.0, share + 0.12)}
