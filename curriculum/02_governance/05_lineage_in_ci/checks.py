@@ -39,8 +39,8 @@ UNIONS = ("intermediate.int_money_movements", "intermediate.int_order_events")
 HINTS = {
     "a": (
         "Two things have to be known of each SELECT: for each output column the pair (direct, indirect), and one set for "
-        "all columns, what decides about its rows. Write one function that returns both for a scope, and calls itself for "
-        "scopes among its sources.",
+        "all columns, what decides about its rows. Begin with the second place, `flow`, on a statement of one SELECT; print "
+        "`repr` of its syntax tree to see where the parts of a CASE or a window stand.",
         "To split an expression, go down its tree yourself: a Column is an edge; the `this` of a Case or an If, the "
         "`expression` of a Filter, `partition_by` and `order` of a Window turn all that is below them into INDIRECT. "
         "Everything else passes on what is below it.",
@@ -123,7 +123,7 @@ def _stacks(lab: Lab) -> list[tuple[Any, dict[str, dict[str, str]]]]:
     return lab.kept("stacks", make)
 
 
-MODELS = 8  # of the forty, and UNIONS; what the others have, the short statements have as well
+MODELS = 4  # of the forty, and UNIONS; what the others have, the short statements have as well
 # What the short statements read: texts (with a value each), numbers, times. All these tables have order_id.
 VALUES = {
     "core.orders": {"channel": "app", "status": "cancelled", "country_code": "DE", "currency": "EUR"},
@@ -175,8 +175,8 @@ def _short_statements(lab: Lab) -> list[Statement]:
     found = []
     for number, case in enumerate(read_cases(Path(__file__).parent / "statements.yaml"), 1):
         names = rng.permutation(list(VALUES))[:3].tolist()
-        schema = {name: types[name] for name in names}
-        given = {a: _drawn(rng, name, schema[name]) for a, name in zip("xyz", names, strict=True)}
+        given = {a: _drawn(rng, name, types[name]) for a, name in zip("xyz", names, strict=True)}
+        schema = {g.name: {c: types[g.name][c] for c in (g.k, g.c, g.n, g.t, g.d, g.e)} for g in given.values()}
 
         def refs(text: str, given: dict[str, Drawn] = given) -> set[tuple[str, str]]:
             pairs = [part.split(".") for part in text.split()]
@@ -283,6 +283,12 @@ GROUPS = {
     "order by": ("The order of rows is decided by columns too, and with `limit` the rows are.", "rows_forgotten"),
     "a subquery in a clause": ("All that it reads or filters by is part of the clause.", "rows_forgotten"),
     "a subquery in the select list": ("What it selects goes into the value, what it filters by decides.", "rows_are_direct"),
+    "a subquery with clauses of its own": ("All that it selects, reads or filters by is part of the clause.", "rows_forgotten"),
+    "a subquery in a subquery": ("What the inner one reads or filters by is part of it, at any depth.", "rows_forgotten"),
+    "a subquery in on or in a condition": ("All that it reads or filters by is part of the condition.", "rows_forgotten"),
+    "a CTE or subquery of which no column is read": ("It decides which rows there are.", "rows_forgotten"),
+    "a CTE that only a column or nothing reads": ("It decides about who reads it, and about no other column.", "rows_forgotten"),
+    "a name that stands inside and outside": ("A name belongs to the innermost SELECT that has it in FROM or JOIN.", "star_lost"),
     "a CTE joined to a table": ("What decides about its rows decides about the rows of who reads it.", "rows_forgotten"),
     "using": ("The merged column comes from each of the joined tables.", "star_lost"),
     "union all": ("The column in place k comes from place k of each branch.", "first_branch"),
@@ -773,6 +779,7 @@ def _builds(lab: Lab) -> list[Build]:
             *_made_builds(rng, stack),
             *_builds_of_two(rng, stack),
             *_builds_in_time(rng, stack),
+            *_builds_by_sentence(rng, stack),
             *_empty_builds(rng, stack),
         ]
 
@@ -1061,7 +1068,7 @@ def _builds_in_time(rng: np.random.Generator, stack: Any) -> list[Build]:
     """Which event of a table counts: two within hours of each other, whose texts and moments have different orders; and
     runs that did not complete, with outputs."""
     scribe = Scribe(rng)
-    marts = rng.permutation([t for t in stack.versions if t.startswith("mart.")]).tolist()
+    marts = _small_marts(rng, stack)
     found: list[Build] = []
     night = START.replace(hour=2, minute=int(rng.integers(0, 30))) + timedelta(days=int(rng.integers(3, 9)))
     table, was = marts[0], _output(stack.versions[marts[0]])
@@ -1073,21 +1080,31 @@ def _builds_in_time(rng: np.random.Generator, stack: Any) -> list[Build]:
     def mixed(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
         return [events[i] for i in rng.permutation(len(events))]
 
-    def two(first: Output, second: Output) -> list[dict[str, Any]]:
-        """Two COMPLETE, an hour apart at night; the second, as text, is of the evening before."""
-        events = []
+    def two(first: Output, second: Output, *, is_in_order: bool) -> list[dict[str, Any]]:
+        """Two runs, an hour apart at night; the second COMPLETE, as text, is of the evening before."""
+        events: list[dict[str, Any]] = []
         for at, hours, output in ((night, 0, first), (night + timedelta(hours=1), -4, second)):
             run = scribe.run()
-            events.append(scribe.event("START", table, at - timedelta(minutes=3), run=run))
-            events.append(scribe.event("COMPLETE", table, at, output, run) | {"eventTime": scribe.time(at, hours)})
-        return mixed(events)
+            complete = scribe.event("COMPLETE", table, at, output, run) | {"eventTime": scribe.time(at, hours)}
+            events += mixed([scribe.event("START", table, at - timedelta(minutes=3), run=run), complete])
+        return events if is_in_order else events[2:] + events[:2]
 
     after = _pair(scribe, table, night + timedelta(days=4), less)
-    name = "a column that was taken back {}, an hour after it came, by clocks of two offsets"
-    found.append(Build(name.format("before the build"), two(was, less), after, [], frozenset()))
     before = _pair(scribe, table, night - timedelta(days=4), was)
-    found.append(Build("a build repeated at night, whole the second time", before, two(less, was), [], frozenset()))
-    found.append(Build("a build repeated at night, whole the first time", before, two(was, less), [], lost))
+    nothing = replace(was, edges=frozenset())
+    for order in (True, False):
+        twice = two(was, less, is_in_order=order)
+        name = "a column that was taken back before the build, an hour after it came, by clocks of two offsets"
+        found.append(Build(name, twice, after, [], frozenset()))
+        found.append(Build("a build repeated at night, whole the first time", before, twice, [], lost))
+        for first, words in ((less, "whole"), (nothing, "with a lineage")):
+            twice = two(first, was, is_in_order=order)
+            found.append(
+                Build(f"a build repeated at night, {words} the second time alone", before, twice, [], frozenset())
+            )
+        twice = two(was, nothing, is_in_order=order)
+        name = "a build repeated at night, with a lineage the first time alone"
+        found.append(Build(name, before, twice, [], frozenset({(table, None)}), True))
 
     def tried(state: str, at: datetime, output: Output) -> list[dict[str, Any]]:
         """A run that did not complete, which names outputs."""
@@ -1108,6 +1125,153 @@ def _builds_in_time(rng: np.random.Generator, stack: Any) -> list[Build]:
         found.append(Build(f"a second run of the build that {words}", before, after, [], frozenset()))
         after = mixed(_pair(scribe, table, night, less) + tried(state, night + timedelta(hours=1), was))
         found.append(Build(f"a loss, and a second run without it that {words}", before, after, [], lost))
+    return found
+
+
+def _small_marts(rng: np.random.Generator, stack: Any) -> list[str]:
+    """Twelve marts of few edges: many builds are made of them, and the learner's gate reads each."""
+    marts = sorted((len(v.edges), t) for t, v in stack.versions.items() if t.startswith("mart."))
+    return rng.permutation([t for _, t in marts[:12]]).tolist()
+
+
+def _builds_by_sentence(rng: np.random.Generator, stack: Any) -> list[Build]:
+    """For what the task says of declarations, kinds and lineages, the case in which it decides; one of each in every world."""
+    scribe = Scribe(rng)
+    later = START + timedelta(days=9)
+    outputs = {t: _output(v) for t, v in stack.versions.items()}
+    marts = _small_marts(rng, stack)
+    found: list[Build] = []
+
+    def add(
+        name: str, was: dict[str, Output], is_now: dict[str, Output], declared: list[dict], problems: set[Any],
+        *, is_empty: bool = False,
+    ) -> None:  # fmt: skip
+        before, after = (
+            [e for t, o in tables.items() for e in _pair(scribe, t, at, o)] for tables, at in ((was, START), (is_now, later))
+        )  # fmt: skip
+        declared = [declared[i] for i in rng.permutation(len(declared))]
+        found.append(Build(name, before, after, declared, frozenset(problems), is_empty))
+
+    def wider(table: str, column: str, inputs: Iterable[tuple[str, str, str]]) -> Output:
+        """The table with a column more."""
+        output = outputs[table]
+        edges = output.edges | {(column, *edge) for edge in inputs}
+        return Output(output.columns | {column: "VARCHAR"}, frozenset(edges))
+
+    one, two = (str(c) for c in rng.permutation(["psp", "method", "authorized_at", "captured_at"])[:2])
+    fact = "core.payments"
+
+    # The old name of a renamed input is taken by something else, and the reader has not moved.
+    lower, column, upper = _reader(rng, stack)
+    below, above = outputs[lower], outputs[upper]
+    renamed = _renamed(below, {column: f"{column}_new"})
+    taken = Output(renamed.columns | {column: "VARCHAR"}, renamed.edges | {(column, fact, one, "DIRECT")})
+    rename = {"action": "rename_column", "table": lower, "column": column, "to": f"{column}_new"}
+    readers = {(upper, e[0]) for e in above.edges if e[1:3] == (lower, column)}
+    name = "a column renamed and declared, another under its old name, and its reader reads that"
+    add(name, {lower: below, upper: above}, {lower: taken, upper: above}, [rename], readers)
+    moved = lower.replace("int_", "core_").replace("stg_", "src_")
+    table = {"action": "rename_table", "table": lower, "to": moved}
+    other = Output(below.columns, frozenset((c, fact, one, "DIRECT") for c in below.columns))
+    readers = {(upper, e[0]) for e in above.edges if e[1] == lower}
+    name = "a table renamed and declared, another under its old name, and its reader reads that"
+    add(name, {lower: below, upper: above}, {moved: below, lower: other, upper: above}, [table], readers)
+
+    # An input by its table's name of before.
+    silent = sorted({e[0] for e in above.edges if e[1:3] == (lower, column)})[0]
+    edges = frozenset(
+        (o, moved if t == lower else t, c, k) for o, t, c, k in above.edges if (o, t, c) != (silent, lower, column)
+    )
+    if edges:
+        now = {moved: below, upper: replace(above, edges=edges)}
+        drop = _drop_input(upper, silent, lower, column)
+        add("a table renamed, one reader of a column taken off, both declared", {lower: below, upper: above}, now,
+            [table, drop], set())  # fmt: skip
+
+    # What a table reads that the build does not make is renamed.
+    was = wider(marts[9], "extra", [(fact, one, "DIRECT")])
+    rename = {"action": "rename_column", "table": fact, "column": one, "to": f"{one}_v2"}
+    now = {marts[9]: _renamed(was, {}, {(fact, one): f"{one}_v2"})}
+    add("a column of a source table renamed and declared", {marts[9]: was}, now, [rename], set())
+    rename = {"action": "rename_table", "table": fact, "to": f"{fact}_v2"}
+    edges = frozenset((o, f"{fact}_v2" if t == fact else t, c, k) for o, t, c, k in was.edges)
+    add("a source table renamed and declared", {marts[9]: was}, {marts[9]: replace(was, edges=edges)}, [rename], set())
+
+    # Two tables are gone, one of them is declared.
+    first, second = marts[:2]
+    drop = {"action": "drop_table", "table": first}
+    gone = {t: outputs[t] for t in (first, second)}
+    add("two tables gone, one of them declared dropped", gone, {}, [drop], {(second, None)})
+
+    # Columns without edges, tables without values.
+    table_name = marts[2]
+    plain = wider(table_name, "as_shown", [])
+    add("a column that never had an edge", {table_name: plain}, {table_name: plain}, [], set())
+    rename = {"action": "rename_column", "table": table_name, "column": "as_shown", "to": "shown_as"}
+    add("a column without edges, declared renamed, and not renamed", {table_name: plain}, {table_name: plain}, [rename],
+        {(table_name, "as_shown")})  # fmt: skip
+    before = _pair(scribe, table_name, START, plain) + _pair(scribe, marts[8], START, None, "FAIL")
+    after = _pair(scribe, table_name, later, plain)
+    found.append(Build("a table that has only ever failed, not built again", before, after, [], frozenset()))
+    counted = Output({"row_count": "BIGINT"}, frozenset({("row_count", fact, one, "INDIRECT")}))
+    add("a table that only counts, without DIRECT edges", {marts[3]: counted}, {marts[3]: counted}, [], set())
+    add("a new table that only counts, without DIRECT edges", {}, {marts[3]: counted}, [], set())
+
+    # Names of before, in a table that is renamed, and of a column that is renamed.
+    table_name, moved = marts[4], f"{marts[4]}_v2"
+    rename = {"action": "rename_table", "table": table_name, "to": moved}
+    was = wider(table_name, "extra", [(fact, one, "DIRECT"), (fact, two, "INDIRECT")])
+    drop = {"action": "drop_column", "table": table_name, "column": "extra"}
+    add("a table renamed, a column of it dropped, both declared", {table_name: was}, {moved: outputs[table_name]},
+        [rename, drop], set())  # fmt: skip
+    less = replace(was, edges=was.edges - {("extra", fact, two, "INDIRECT")})
+    drop = _drop_input("?", "extra", fact, two)
+    add("a table renamed, an input of a column taken off, both declared", {table_name: was}, {moved: less},
+        [rename, drop | {"table": table_name}], set())  # fmt: skip
+    add("a table renamed, an input of a table taken off, both declared", {table_name: was}, {moved: less},
+        [rename, drop | {"table": table_name, "column": None}], set())  # fmt: skip
+    rename = {"action": "rename_column", "table": table_name, "column": "extra", "to": "more"}
+    add("a column renamed, an input of it taken off, both declared", {table_name: was},
+        {table_name: _renamed(less, {"extra": "more"})}, [rename, drop | {"table": table_name}], set())  # fmt: skip
+
+    # Each kind of edge by itself.
+    table_name = marts[5]
+    kinds = {"both": [(fact, one, "DIRECT"), (fact, one, "INDIRECT")],
+             "the value": [(fact, one, "DIRECT")], "the condition": [(fact, one, "INDIRECT")]}  # fmt: skip
+    for a, b in (("both", "the value"), ("both", "the condition"), ("the condition", "the value")):
+        was, now = (wider(table_name, "extra", kinds[k]) for k in (a, b))
+        add(f"a column that had {a} of an input, and has {b}", {table_name: was}, {table_name: now}, [],
+            {(table_name, "extra")})  # fmt: skip
+
+    # What an input that is declared does not explain: a column that is gone, and another input of the same column.
+    table_name = marts[6]
+    was = wider(table_name, "extra", [(fact, one, "DIRECT"), (fact, two, "DIRECT")])
+    now = wider(table_name, "extra", [("core.orders", "channel", "DIRECT")])
+    for column_name, words in (("extra", "of the column"), (None, "of the table")):
+        drops = [_drop_input(table_name, column_name, fact, c) for c in (one, two)]
+        add(f"a column that is gone, its inputs declared as read no more {words}", {table_name: was},
+            {table_name: outputs[table_name]}, drops, {(table_name, "extra")})  # fmt: skip
+        add(f"two inputs of a column taken off, one declared {words}", {table_name: was}, {table_name: now}, drops[:1],
+            {(table_name, "extra")})  # fmt: skip
+        add(f"two inputs of a column taken off, both declared {words}", {table_name: was}, {table_name: now}, drops,
+            set())  # fmt: skip
+
+    # Nothing read, whatever was before and whatever is declared.
+    table_name = marts[7]
+    none = Output({"day_count": "INTEGER"}, frozenset())
+    add("an empty lineage of a table that had none before", {table_name: none}, {table_name: none}, [],
+        {(table_name, None)}, is_empty=True)  # fmt: skip
+    was = Output({"row_count": "BIGINT"}, frozenset(("row_count", fact, c, "INDIRECT") for c in (one, two)))
+    now = replace(was, edges=frozenset())
+    for column_name in ("row_count", None):
+        drops = [_drop_input(table_name, column_name, fact, c) for c in (one, two)]
+        add("an empty lineage, each lost input of which is declared", {table_name: was}, {table_name: now}, drops,
+            {(table_name, None)}, is_empty=True)  # fmt: skip
+    before = _pair(scribe, table_name, START, was)
+    after = _pair(scribe, table_name, later, was) + _pair(scribe, marts[8], later, was)[:1]
+    problems = frozenset({(marts[8], None)})
+    found.append(Build("a new table whose build never ended (START alone)", before, after, [], problems))
+    found.append(Build("the build of a new table that never ended (START alone)", [], after[2:], [], problems, True))
     return found
 
 
@@ -1135,7 +1299,7 @@ def _empty_builds(rng: np.random.Generator, stack: Any) -> list[Build]:
     """Builds in which nothing was read."""
     scribe = Scribe(rng)
     later = START + timedelta(days=9)
-    tables = rng.permutation([t for t in stack.versions if t.startswith("mart.")]).tolist()
+    tables = _small_marts(rng, stack)
     found: list[Build] = []
 
     def add(name: str, after: list[dict], declared: list[dict], *, is_new: bool = False) -> None:
@@ -1225,8 +1389,11 @@ def _shown(build: Build) -> list[Evidence]:
     )
     for table in sorted({*old, *new}):
         a, b = (o.get(table, Output({}, frozenset())).edges for o in (old, new))
-        changes += [("before alone", table, *e) for e in sorted(a - b)[:4]]
-        changes += [("after alone", table, *e) for e in sorted(b - a)[:4]]
+        # Columns that are a problem first.
+        for words, edges in (("before alone", a - b), ("after alone", b - a)):
+            ordered = sorted(edges, key=lambda e, table=table: ((table, e[0]) not in build.problems, e))
+            changes += [(words, table, *e) for e in ordered[:4]]
+    changes.sort(key=lambda c: (c[1], c[2]) not in build.problems)
     kinds = "\n".join(f"{e['eventTime']} {e['eventType']} {e['job']['name']}" for e in build.after) or "no event"
     return [
         Evidence("the build emitted", text=kinds),
@@ -1390,13 +1557,26 @@ def _history(lab: Lab) -> tuple[list[dict[str, Any]], list[Question]]:
         marts = [t for t in stack.versions if t.startswith("mart.") and t not in readers and t != lower]
         target, a, b = _swappable(rng, state, marts)
         good = state[target]
-        begin(_needed(state, [upper, lower, target, *readers]))
+        # A model that is read from the first day on, and tells its lineage only later.
+        silent, report = "staging.stg_till_slips", "mart.till_slips"
+        told = Output(
+            dict.fromkeys(["amount", "slip_count"], "VARCHAR"),
+            frozenset(
+                {("amount", "core.payments", "amount", "DIRECT"), ("slip_count", "core.payments", "status", "INDIRECT")}
+            ),
+        )
+        reads = {"amount": ["amount"], "slips": ["slip_count"], "per_slip": ["amount", "slip_count"]}
+        edges = {(c, silent, name, "DIRECT") for c, names in reads.items() for name in names}
+        edges |= {("day_count", silent, "amount", "INDIRECT")}
+        state[report] = Output(dict.fromkeys([*reads, "day_count", "as_shown"], "VARCHAR"), frozenset(edges))
+        begin(_needed(state, [upper, lower, target, report, *readers]))
         deploy("a column was renamed where it is made", dict(changed))
         mixed = frozenset(({a: b, b: a}.get(o, o), t, c, k) for o, t, c, k in good.edges)
         wrong = replace(good, edges=mixed)
         # As text, the second is of the evening before the first.
         deploy("two columns got each other's origin", {target: wrong}, at_night=0)
         deploy("that was rolled back", {target: good}, at_night=-4)
+        deploy("a model told its lineage for the first time", {silent: told})
         deploy("a deployment failed", {target: None}, claimed=wrong)
         named = _renamed(good, {a: f"{a}_v2"})
         deploy("a column of a mart was renamed", {target: named})
@@ -1404,9 +1584,12 @@ def _history(lab: Lab) -> tuple[list[dict[str, Any]], list[Question]]:
         deploy("the first rename was rolled back", {t: before[t] for t in changed})
         asked = [(upper, fed), (lower, column), (lower, new), (target, a), (target, b), (target, f"{a}_v2")]
         questions = []
+        # From the first deployment to the one before the model told, and after it.
+        others = [(report, c) for c in state[report].columns] + [(silent, "amount"), (silent, "slip_count")]
+        told_at = next(k for k, (_, _, now) in enumerate(states) if silent in now)
         for k, (moment, what, now) in enumerate(states):
             end = states[k + 1][0] if k + 1 < len(states) else moment + timedelta(days=3)
-            for j, (table, name) in enumerate(asked):
+            for j, (table, name) in enumerate(asked + others * (k in {0, told_at, len(states) - 1})):
                 turn = (k + j) % 3  # at the very moment, soon after it, or half-way to the next
                 when = moment + (timedelta(0), timedelta(minutes=30), (end - moment) / 2)[turn]
                 text = scribe.time(when.replace(microsecond=0), 0 if turn == 1 else None)
