@@ -89,6 +89,19 @@ def test_a_page_at_night_for_no_critical_report_is_untimely_and_a_hand_on_to_a_s
     assert counts["hasty"] == 1 and counts["untimely"] == 0  # the first acknowledges 40 minutes after the page
 
 
+def test_a_page_for_a_critical_report_that_waits_for_the_office_is_overdue():
+    case = incident()
+    case["reports"][0]["deadline"] = NIGHT + 5  # has passed when the group looks; only max_hours None fits
+    path = policy()["paths"]["SEV1"]
+    waking, office = path | {"when": "waking hours"}, path | {"when": "office hours"}
+    result, counts = one(case, policy(paths={"SEV1": waking}))
+    assert result["pages"][0]["at"] == NIGHT + 300 and counts["overdue"] == counts["never"] == 0  # 07:00
+    result, counts = one(case, policy(paths={"SEV1": office}))
+    assert result["pages"][0]["at"] > NIGHT + 400 and counts["overdue"] == 1
+    passed = policy(matrix=[{"impact": "any", "max_hours": 9999, "severity": "SEV1"}])
+    assert one(case, passed)[1]["never"] == 1
+
+
 def test_each_alert_pages_without_groups():
     assert one(incident(), policy(group_by="alert"))[1]["most_pages"] == 2
 

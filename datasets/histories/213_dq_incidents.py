@@ -22,7 +22,7 @@ import numpy as np
 import pandas as pd
 
 from workshop.sim import streams
-from workshop.sim.escalation import EDGES_SQL, EPOCH, REPORTS_SQL, ready_policy, replay_one
+from workshop.sim.escalation import EDGES_SQL, EPOCH, REPORTS_SQL, next_morning, ready_policy, replay_one
 from workshop.sql_scope import columns_read, known_to_sqlglot
 from workshop.table import Table
 from workshop.world.build import history
@@ -231,6 +231,30 @@ def draw_incidents(
     return incidents
 
 
+def draw_last_minute(
+    estate: Estate, rng: np.random.Generator, settings: Settings, begin_min: float, days: int, n: int
+) -> list[dict[str, Any]]:
+    """n incidents whose first alert comes minutes before a deadline after which no other counts: half of them hit one critical
+    report, the others one report that is not critical and nothing else."""
+    graph, reports = estate.graph, {r["report_id"]: r for r in estate.reports}
+    critical = {r for r, about in reports.items() if about["is_business_critical"]}
+    places = [p for found in _places(graph, estate.owners).values() for p in found]
+    one_critical = [p for p in places if len(graph.hit([p]) & critical) == 1]
+    one_other = [p for p in places if len(graph.hit([p])) == 1 and not graph.hit([p]) & critical]
+    incidents = []
+    for k in range(n):
+        some = one_other if k % 2 else one_critical
+        if not some:
+            continue
+        cause = some[int(rng.integers(len(some)))]
+        hit = graph.hit([cause])
+        (report,) = hit if k % 2 else hit & critical
+        day = EPOCH + timedelta(minutes=begin_min + float(rng.uniform(0, 1440 * days)))
+        due = (next_deadline(reports[report], day) - EPOCH).total_seconds() / 60
+        incidents.append(_incident(estate, rng, settings, due - float(rng.uniform(1, 3)), cause))
+    return incidents
+
+
 def _choose(rng: np.random.Generator, some: Sequence[Node]) -> Node:
     whole = [p for p in some if p[1] is None]
     pool = whole if rng.random() < 0.5 and whole else some
@@ -335,7 +359,7 @@ COLUMNS = {
     "incidents": "incident_id began_at first_alert_at cause_alert_at cause_table cause_column cause_team_id alert_count "
     "work_began_at fixed_at",
     "alerts": "alert_id incident_id alert_at table_name column_name failed_rows",
-    "pages": "page_id incident_id paged_at person_id team_id is_night acknowledged_at",
+    "pages": "page_id incident_id paged_at person_id team_id is_night minutes_to_morning acknowledged_at",
     "notices": "notice_id incident_id report_id sent_at is_night read_at",
     "hits": "incident_id report_id deadline_at is_right is_told",
     "settings": "fix_minutes lag_minutes night_minutes sleeps_share read_minutes",
@@ -471,6 +495,7 @@ def write_history(
                     p["person"],
                     p["team"],
                     p["night"],
+                    round(next_morning(p["zone"], p["at"]) - p["at"], 2) if p["night"] else None,
                     moment(p["acknowledged"]),
                 )
             )
@@ -499,7 +524,7 @@ def history_of(rows: dict[str, list[tuple]], estate: Estate, contacts: dict[str,
             for i in dicts("incidents")
         ],
         "pages": [
-            {"incident_id": p["incident_id"], "is_night": bool(p["is_night"]),
+            {"incident_id": p["incident_id"], "is_night": bool(p["is_night"]), "minutes_to_morning": p["minutes_to_morning"],
              "acknowledged_minutes": minutes(p["paged_at"], p["acknowledged_at"])}
             for p in dicts("pages")
         ],
@@ -589,7 +614,7 @@ order by alert_id;
 create table ops.dq_pages as
 select page_id::integer as page_id, incident_id::integer as incident_id, paged_at::timestamp as paged_at,
   person_id::integer as person_id, team_id::integer as team_id, is_night::boolean as is_night,
-  acknowledged_at::timestamp as acknowledged_at
+  minutes_to_morning::double as minutes_to_morning, acknowledged_at::timestamp as acknowledged_at
 from frame_pages
 order by page_id;
 
@@ -637,6 +662,8 @@ comment on column ops.dq_pages.paged_at is 'When the page went out (UTC).';
 comment on column ops.dq_pages.person_id is 'Who was paged; references ops.people.';
 comment on column ops.dq_pages.team_id is 'Whose on-call it was; references ops.teams.';
 comment on column ops.dq_pages.is_night is 'It was from 22:00 to 07:00 by the person''s clock.';
+comment on column ops.dq_pages.minutes_to_morning is
+  'Minutes from the page to 07:00 by the person''s clock, if it was night; null by day. Who sleeps on answers at 07:00.';
 comment on column ops.dq_pages.acknowledged_at is 'When the person acknowledged (UTC).';
 
 comment on table ops.dq_notices is 'Mails to contacts of reports that were in doubt.';

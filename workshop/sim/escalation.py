@@ -48,7 +48,8 @@ HISTORY_SQL = {
         order by incident_id
     """,
     "pages": """
-        select incident_id, is_night, date_diff('second', paged_at, acknowledged_at) / 60 as acknowledged_minutes
+        select incident_id, is_night, minutes_to_morning,
+          date_diff('second', paged_at, acknowledged_at) / 60 as acknowledged_minutes
         from ops.dq_pages
         order by page_id
     """,
@@ -273,7 +274,8 @@ def replay_one(
     begins: list[tuple[float, int]] = []  # when work begins, and by which group
     misrouted = groups = 0
     acknowledged = float("inf")
-    for number, group in enumerate(_groups(incident["alerts"], policy["group_by"])):
+    formed = _groups(incident["alerts"], policy["group_by"])
+    for number, group in enumerate(formed):
         found = _page_of(group, reports, policy, on_call)
         if found is None:
             continue
@@ -311,6 +313,9 @@ def replay_one(
         p["impact"] = (hit_at <= p["at"]) + (critical_at <= p["at"])
         p["hours_left"] = min((d - p["at"] for d in critical if d >= p["at"]), default=float("inf")) / 60
         p["untimely"] = p["opening"] and p["impact"] < 2 and not is_office(p["zone"], p["at"])
+        p["overdue"] = (p["opening"] and p["impact"] == 2) and _is_overdue(
+            p, formed[p["group"]], urgent, policy, on_call
+        )
         p["hasty"] = (p["night"] and p["right_team"]) and any(
             q["acknowledged"] < next_morning(q["zone"], q["at"])
             for q in pages[:n]
@@ -347,6 +352,22 @@ def replay_one(
         "began": began, "fixed": fixed, "pages": pages, "notices": notices, "reports": outcome, "groups": groups,
         "misrouted": misrouted, "stand_downs": _stand_downs(incident, policy, pages, notices, acknowledged, began, fixed),
     }  # fmt: skip
+
+
+def _is_overdue(
+    page: Mapping[str, Any], group: Sequence[Mapping[str, Any]], urgent: set, policy: Any, on_call: Any
+) -> bool:
+    """Whether a page waits although it was waking hours since the group knew that a critical report is hit: for whoever is paged,
+    and for the owners of all tables that may have been furthest upstream until then."""
+    known = next((a["at"] for a in group if not urgent.isdisjoint(a["reports"])), float("inf"))
+    begin = max(known, group[0]["at"] + policy["wait_minutes"])
+    zones = {page["zone"], *(on_call[str(a["likely_team"])][0][1] for a in group)}
+    while page["at"] > begin + 1:  # there may be no hour at which all are awake
+        awake = max(_open_from(z, "waking hours", begin) for z in zones)
+        if awake == begin:
+            return True
+        begin = awake
+    return False
 
 
 def _is_needless(
@@ -407,7 +428,8 @@ def score(incidents: Sequence[Mapping[str, Any]], results: Sequence[Mapping[str,
     """Return counts. critical: critical reports hit; late: not right at their deadline; wrong: of these, not told in time; woken:
     needless pages at night; called: needless calls about critical reports; others_called: calls about others; idle: notices
     about reports that were right; misrouted of groups; most_pages: groups that paged in one incident, at most; untimely: pages
-    out of office hours while no critical report was known to be hit; hasty: hand-ons at night although somebody before was awake;
+    out of office hours while no critical report was known to be hit; overdue: pages that wait in waking hours although one was;
+    hasty: hand-ons at night although somebody before was awake;
     owed: people who were paged or told; stood_down: of these, who heard that it was over from the fix on and within 30 minutes;
     early: who heard it before."""
     found = dict.fromkeys(
@@ -428,7 +450,7 @@ def score(incidents: Sequence[Mapping[str, Any]], results: Sequence[Mapping[str,
         0,
     )
     found |= {"stood_down": 0, "early": 0, "most_pages": 0, "never": 0, "nights": 0, "unheard": 0}
-    found |= {"others_called": 0, "untimely": 0, "hasty": 0}
+    found |= {"others_called": 0, "untimely": 0, "overdue": 0, "hasty": 0}
     for result in results:
         hit = [r for r in result["reports"] if r["critical"]]
         found["critical"] += len(hit)
@@ -439,6 +461,7 @@ def score(incidents: Sequence[Mapping[str, Any]], results: Sequence[Mapping[str,
         found["called"] += sum(n["needless"] and n["critical"] for n in result["notices"])
         found["others_called"] += sum(n["called"] and not n["critical"] for n in result["notices"])
         found["untimely"] += sum(p["untimely"] for p in result["pages"])
+        found["overdue"] += sum(p["overdue"] for p in result["pages"])
         found["hasty"] += sum(p["hasty"] for p in result["pages"])
         found["pages"] += len(result["pages"])
         nights = [p for p in result["pages"] if p["night"] and p["step"] == "first" and p["right_team"]]

@@ -71,13 +71,22 @@ con.sql(f"""
 
 # %%
 con.sql(f"""
-    select t.team_name as paged, count(*) as pages, count(*) filter (is_night) as at_night, min(paged_at) as first_paged_at,
-      any_value(p.team_id = i.cause_team_id) as owns_the_cause
-    from ops.dq_pages p
-    join ops.dq_incidents i using (incident_id)
-    join ops.teams t on t.team_id = p.team_id
-    where incident_id = {largest}
-    group by t.team_name
+    with paged as (
+      select t.team_id, t.team_name, count(*) as pages, count(*) filter (is_night) as at_night, min(paged_at) as first_paged_at,
+        any_value(p.team_id = i.cause_team_id) as owns_the_cause
+      from ops.dq_pages p
+      join ops.dq_incidents i using (incident_id)
+      join ops.teams t on t.team_id = p.team_id
+      where incident_id = {largest}
+      group by all
+    )
+    select p.team_name as paged, p.pages, p.at_night, p.first_paged_at, p.owns_the_cause,
+      arg_max(a.table_name, a.failed_rows) as most_rows_so_far_in, max(a.failed_rows) as failed_rows
+    from paged p
+    join ops.dq_tables d on d.owner_team_id = p.team_id
+    join ops.dq_alerts a
+      on a.table_name = d.table_name and a.incident_id = {largest} and a.alert_at <= p.first_paged_at + interval 1 second
+    group by all
     order by first_paged_at
 """).df()
 
@@ -164,23 +173,21 @@ show(figure, "Incidents by failed rows in the first check and critical reports d
 # ## How long is left?
 #
 # Deadlines are clock times in somebody's zone. A shop in Toronto opens its books at 07:00. It is the evening before the
-# clocks go back:
+# clocks go back, and the one before they go forward:
 
 # %%
 toronto = ZoneInfo("America/Toronto")
-now = datetime(2026, 10, 31, 21, 0, tzinfo=toronto)
-opens = datetime(2026, 11, 1, 7, 0, tzinfo=toronto)
-print("by the clock faces:", opens - now)
-print("that pass:         ", opens.astimezone(UTC) - now.astimezone(UTC))
+for evening, morning in (((2026, 10, 31), (2026, 11, 1)), ((2027, 3, 13), (2027, 3, 14))):
+    now, opens = datetime(*evening, 21, 0, tzinfo=toronto), datetime(*morning, 7, 0, tzinfo=toronto)
+    print(f"{now:%d %B}, by the clock faces:", opens - now, "; that pass:", opens.astimezone(UTC) - now.astimezone(UTC))
 
 # %% [markdown]
-# Python subtracts two times of one zone by their faces. In spring the error goes the other way, and an hour that was counted
-# on is not there.
+# Python subtracts two times of one zone by their faces. In spring an hour that was counted on is not there.
 #
 # ## Who hears it?
 #
-# **Predict:** in the history, look at pages at night. Somebody has not acknowledged after an hour. How likely is it that they
-# will within the next hour?
+# **Predict:** in the history, look at pages at night, long before the morning. Somebody has not acknowledged after an hour.
+# How likely is it that they will within the next hour?
 #
 # 1. Likely: the median is long, give them time.
 # 2. As likely as in the first hour.
@@ -188,26 +195,34 @@ print("that pass:         ", opens.astimezone(UTC) - now.astimezone(UTC))
 #
 # <details><summary>Answer</summary>
 #
-# 3. There are two kinds of answers: those who hear the page need minutes, and those who do not hear it need until morning. In
-#    between nothing happens, and waiting for it costs the report.
+# 3. There are two kinds of answers: those who hear the page need minutes, and those who do not hear it sleep on until their
+#    07:00. Waiting for these costs the report. Look at pages with more than two hours to go: who is paged at 05:45 and sleeps
+#    on answers after 75 minutes, and looks like somebody slow.
 # </details>
 
 # %%
 pages = con.sql("""
-    select is_night, date_diff('second', paged_at, acknowledged_at) / 60 as minutes
+    select is_night, minutes_to_morning, date_diff('second', paged_at, acknowledged_at) / 60 as minutes
     from (select distinct on (incident_id, person_id) * from ops.dq_pages order by incident_id, person_id, page_id)
     order by page_id
 """).df()
-night, day = (np.sort(pages.minutes[pages.is_night == flag]) for flag in (True, False))
+day, deep = pages.minutes[~pages.is_night].sort_values(), pages.minutes[pages.minutes_to_morning > 120].sort_values()
+near = pages.minutes[pages.minutes_to_morning <= 120].sort_values()
 figure, ax = plt.subplots(figsize=(7.2, 3.0))
-for values, colour, label in ((day, ORANGE, "by day"), (night, BLUE, "at night")):
+for values, colour, label in (
+    (day, ORANGE, "by day"),
+    (near, GREY, "at night, two hours to the morning or less"),
+    (deep, BLUE, "at night, more than that"),
+):
     ax.step(values, np.arange(1, len(values) + 1) / len(values), where="post", color=colour, label=label)
 ax.set_xscale("log")
 ax.set(xlabel="minutes after the page (log scale)", ylabel="share acknowledged", xlim=(1, 700), ylim=(0, 1.02))
-first, second = (night <= 60).mean(), ((night > 60) & (night <= 120)).mean()
-ax.set_title(f"At night {first:.0%} acknowledge within an hour, {second:.0%} in the hour after it")
-ax.legend(loc="lower right")
-show(figure, "Share of pages acknowledged by minutes: by day quickly, at night a plateau until morning")
+first, second = (deep <= 60).mean(), ((deep > 60) & (deep <= 120)).mean()
+ax.set_title(f"In deep night {first:.0%} acknowledge within an hour, {second:.0%} in the hour after it")
+ax.legend(loc="lower right", fontsize=8)
+show(figure, "Share of pages acknowledged by minutes: by day quickly, in deep night a plateau until morning")
+print(f"answers after 45 to 120 minutes, shortly before the morning: {near.between(45, 120).sum()} of {len(near)}")
+print(f"answers after 45 to 120 minutes, in deep night:              {deep.between(45, 120).sum()} of {len(deep)}")
 
 # %% [markdown]
 # ## When to hand a page on
@@ -248,8 +263,8 @@ con.sql("""
 """).df()
 
 # %% [markdown]
-# At night a mail waits for the morning, and most critical reports are due then. There is no table of messages that say "it is
-# over": nobody sends them. Whoever was told holds back, or publishes and hopes.
+# At night a mail waits for the morning, and what is due before is out by then. There is no table of messages that say "it is
+# over": nobody sends them.
 #
 # **Limits.** The cause is the furthest *failed* table only if it has a check. A severity matrix is about reports that
 # somebody has listed: an export that nobody knows of is "no report". And a page at night that made a difference is still a
@@ -268,9 +283,10 @@ con.sql("""
 #
 # ## Back to the question
 #
-# Who knew: the owners of every table on the way. Who was woken: those whose checks had many failed rows. And the CFO was not
-# told because the mail to his report's contact was read when the report was out. Severity from impact and time left, a page
-# to the cause's owner, a call to those who must decide, and a word when it is over: that is the runbook.
+# Who knew: the owners of every table on the way. Who was woken: those whose checks had many failed rows. And why nobody told
+# the CFO: all that goes to the contact of a report is a mail, and one that is sent at night is read in the morning. Severity
+# from impact and time left, a page to the cause's owner, a call to those who must decide, and a word when it is over: that is
+# the runbook.
 #
 # **You take away** what you write in the lab: a function from an incident to reports and hours, and a policy with matrix,
 # paths and rules of telling, tested on half a year of incidents.
