@@ -360,3 +360,29 @@ tag_columns = masked_views = "reference"
 
 # - def column_lineage(sql, schema):
 # + def other_lineage(sql, schema):
+
+
+# %% [b] wrong the_first_role_goes fails=own_parts_hold says="access_policy (lab 2.2"
+# Of two roles in conflict the first goes, whoever else holds it.
+# -             role = max((c["role_a"], c["role_b"]), key=lambda r: len(holders[r]))
+# +             role = c["role_a"]
+
+
+# %% [b] wrong the_second_role_goes fails=own_parts_hold says="access_policy (lab 2.2"
+# Of two roles in conflict the second goes.
+# -             role = max((c["role_a"], c["role_b"]), key=lambda r: len(holders[r]))
+# +             role = c["role_b"]
+
+
+# %% [b] wrong months_have_28_days fails=own_parts_hold says="plan (lab 2.6"
+# So that each month has the day.
+# -                   and {start} + to_months($months) <= $as_of
+# +                   and ({start} + to_months($months)
+# +                     - to_days(greatest(0, day({start} + to_months($months)) - 28)::integer))::date <= $as_of
+
+
+# %% [b] wrong quasi_in_the_clear of=tagger_masks_and_access fails=own_parts_hold says="masked_views (lab 2.8"
+# A town is nobody.
+# -             kind = tag.get("privacy.kind")
+# +             kind = tag.get("privacy.kind")
+# +             tag = {"privacy.class": "none"} if tag.get("privacy.class") == "quasi" else tag

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 from hashlib import sha256
 from types import ModuleType
 from typing import Any
@@ -74,7 +74,7 @@ TELLS = {
 }  # fmt: skip
 
 OTHERS = 2
-MORE_ROWS, MOST_ROWS = 1.5, 5
+MORE_ROWS, MOST_ROWS, READ_SHARE = 1.5, 5, 0.8
 LEAST_RIGHT, OWN_PARTS, EACH = 22, 3, 5
 # Of its own five; a tagger may err in a column or two.
 OWN_RIGHT = {"tag_columns": 4, "access_policy": 5, "column_lineage": 5, "plan": 5, "masked_views": 5}
@@ -262,8 +262,8 @@ def _right_ones(lab: Lab) -> list[Asked]:
     asked = _answered(lab)
     right = [a for a in asked if a.is_right]
     expect(
-        2 * len(right) >= len(asked),
-        f"{len(right)} of {len(asked)} answers are right; evidence is read where at least half are.",
+        len(right) >= READ_SHARE * len(asked),
+        f"{len(right)} of {len(asked)} answers are right; evidence is read once {READ_SHARE:.0%} are.",
     )
     return right
 
@@ -282,6 +282,16 @@ def _known_of(a: Asked) -> set[str]:
     moments = [e["logged_at"] for e in entries] + ([a.question["from_at"]] if topic == "who could" else [])
     versions = (made.version_at(a.record, at) for at in moments)
     return {e["id"] for e in entries} | {v["id"] for v in versions if v}
+
+
+def _named_rows(a: Asked, ids: set[str]) -> str:
+    """Versions in force and entries of the period, of which the regulator knows."""
+    versions = sum(v["id"] in ids for v in a.record["versions"])
+    entries = len(ids) - versions
+    parts = [f"versions in force ({versions})"] * bool(versions) + [f"entries of the period ({entries})"] * bool(
+        entries
+    )
+    return " and ".join(parts)
 
 
 def _buried(a: Asked) -> bool:
@@ -318,9 +328,9 @@ def evidence_shows(lab: Lab) -> str:
             f"The evidence for {len(poor)} of {len(asked)} right answers does not show them. Among the {len(cited)} rows cited "
             f"for {a.where}, "
             + (
-                f"{len(absent)} are missing of which the regulator knows: entries of the period, or the version in force."
+                f"what the regulator knows of is missing: {_named_rows(a, absent)}."
                 if absent
-                else f"nothing leads to the answer: from them alone one comes to {len(got)} where {len(a.right)} are right."
+                else f"too little leads to the answer: from them alone one comes to {len(got)} where {len(a.right)} are right."
             ),
             evidence=Evidence(
                 "rows cited, by list of the record",
@@ -397,16 +407,35 @@ def _tags(lab: Lab, world: World) -> dict[tuple[str, str], str]:
 
 
 def _access(lab: Lab, world: World) -> dict[str, Any]:
-    needs, grants, conflicts, today = _company(world)
+    needs, grants, conflicts, today, _ = _company(world)
     got = lab.call("access_policy", needs, grants, conflicts, today)
     rules, revoke = _of("2.2").read_access_policy(got)
     return {"rules": rules, "revoke": set(revoke)}
 
 
-def _company(world: World) -> tuple[list[dict], list[dict], list[dict], date]:
+def _company(world: World) -> tuple[list[dict], list[dict], list[dict], date, list[str]]:
+    """Needs, grants and conflicts of the world, today, and two roles that one person alone holds, who is in a conflict with
+    another role: there the first, or the second, of the two has to stay."""
+    made, stands = history("access"), history("audit").stands
     tables = ("role_needs", "grants", "duty_conflicts")
     needs, grants, conflicts = (world.sql(f"from ops.{t} order by all").dicts() for t in tables)
-    return needs, grants, conflicts, history("access").TODAY.date()
+    now = made.TODAY
+    used = {r for roles in made.rules_from(needs, now.date()).values() for r in roles}
+    # The same in each lab whose part is asked: drawn from the rows, and not by the lab.
+    drawn = {r: sha256(f"{r} {grants}".encode()).digest() for r in ("analyst", "marketing", "care")}
+    lone = sorted(drawn, key=lambda r: (r not in used, drawn[r]))
+    for alone, other, is_first in ((lone[0], lone[2], True), (lone[1], "engineer", False)):
+        busy = {g["person_id"] for g in grants if g["role"] != alone and stands(g, now)}
+        holders = [g for g in grants if g["role"] == alone and stands(g, now)]
+        person = next(g["person_id"] for g in holders if g["person_id"] not in busy)
+        for g in holders:
+            if g["person_id"] != person:
+                g["valid_to_at"] = now - timedelta(days=1)
+        grant = {"person_id": person, "role": other, "granted_by": person, "valid_from_at": now - timedelta(days=30)}
+        grants.append(grant | {"valid_to_at": None})
+        pair = (alone, other) if is_first else (other, alone)
+        conflicts.append(dict(zip(("role_a", "role_b"), pair, strict=True)))
+    return needs, grants, conflicts, now.date(), lone[:2]
 
 
 def _extracts(world: World) -> list[dict[str, Any]]:
@@ -441,24 +470,29 @@ def _lineage(lab: Lab, world: World) -> dict[str, set[tuple[str, str, str]]]:
     return found
 
 
-def _schedule(lab: Lab) -> tuple[Any, date]:
-    """Rows with awkward days, and the day on which the schedule is looked at."""
+def _schedule(lab: Lab) -> tuple[Any, list[date]]:
+    """Rows with awkward days, and the days on which the schedule is looked at: the last of a February, and one before the end of
+    a long month."""
     of = _of("2.6")
-    day = of.leap_day(lab)
+    february = of.leap_day(lab)
+    days = [february, february.replace(month=1, day=30)]
     places = sorted(set(lab.world.sql("select jurisdiction from ops.retention_schedule").column("jurisdiction")))
-    return of.records_for(lab, "audit", [day], places, 12), day
+    return of.records_for(lab, "audit", days, places, 12), days
 
 
-def _planned(lab: Lab, world: World) -> set[tuple[str, str, int]]:
-    """(rule, table, key) that is planned."""
-    records, day = _schedule(lab)
-    database = _of("2.6").database_of(lab, records)
+def _planned(lab: Lab, world: World) -> set[tuple[str, str, int, date]]:
+    """(rule, table, key, day) that is planned."""
+    records, days = _schedule(lab)
+    database, found = _of("2.6").database_of(lab, records), set()
     try:
-        got = lab.call("plan", database, day)
+        for day in days:
+            got = lab.call("plan", database, day)
+            got = list(got) if isinstance(got, set | frozenset) else got
+            rows = as_table(got, "plan", ("rule_id", "table_name", "row_key")).rows
+            found |= {(str(r), str(t), int(k), day) for r, t, k in rows}
     finally:
         database.close()
-    got = list(got) if isinstance(got, set | frozenset) else got
-    return {(str(r), str(t), int(k)) for r, t, k in as_table(got, "plan", ("rule_id", "table_name", "row_key")).rows}
+    return found
 
 
 MASKED = {"birth_date": "generalise", "email": "keyed_format", "phone": "keyed_format", "bank_account": "keyed_format",
@@ -617,48 +651,52 @@ def _due(lab: Lab) -> dict[str, Any]:
         world, rng = _audited(lab), lab.rng("findings")
         made = history("audit")
         kinds = history("access").KINDS
-        personal = {
-            (t, c): k
-            for t, c, k in world.sql("""
-                select t.table_schema || '.' || t.table_name, p.column_name, p.kind
-                from truth.personal_columns p
-                join ops.tables t using (asset_id)
-                where not p.is_quasi
-                order by all
-            """).rows
-        }
+        columns = world.sql("""
+            select t.table_schema || '.' || t.table_name, p.column_name, p.kind, p.is_quasi
+            from truth.personal_columns p
+            join ops.tables t using (asset_id)
+            order by all
+        """).rows
+        personal = {(t, c): k for t, c, k, is_quasi in columns if not is_quasi}
+        quasi = {(t, c): k for t, c, k, is_quasi in columns if is_quasi}
         edges = world.sql("from ops.extract_edges where valid_to_at is null order by edge_id").dicts()
 
         def some(items: Sequence[Any], n: int = EACH) -> list[Any]:
             return [items[int(k)] for k in rng.permutation(len(items))[:n]]
 
         held = [k for k in kinds if sum(v == k for v in personal.values()) >= 2]
-        needs, grants, conflicts, today = _company(world)
+        needs, grants, conflicts, today, lone = _company(world)
         rules = {k: set(r) for k, r in history("access").rules_from(needs, today).items()}
         now = made.TODAY
         holds = {(g["person_id"], g["role"]) for g in grants if made.stands(g, now)}
-        records, day = _schedule(lab.of("2.6"))
-        # Some at least of roles that somebody holds together, and some for which a need has run out.
+        records, days = _schedule(lab.of("2.6"))
+        # Some of roles that one person alone holds, of roles that somebody holds together, and one for which a need has run out.
         ever = {k: {n["role"] for n in needs if n["kind"] == k and n["legal_basis"]} for k in kinds}
-        access = some([k for k in kinds if rules.get(k, set()) & {"finance", "fraud"}], 2)
-        access += some([k for k in kinds if ever[k] != rules.get(k, set()) and rules.get(k) and k not in access], 2)
+        access: list[str] = []
+        for roles in (*({r} for r in lone), {"finance", "fraud"}):
+            if not any(rules.get(k, set()) & roles for k in access):
+                access += some([k for k in kinds if rules.get(k, set()) & roles], 1)
+        access += some([k for k in kinds if ever[k] != rules.get(k, set()) and rules.get(k) and k not in access], 1)
         access += some([k for k in kinds if rules.get(k) and k not in access], EACH - len(access))
         extracts = _extracts(world)
         keyed = [e["output_table"] for e in edges if e["output_column"] == "row_ref"]
         unions = [e for e in extracts if keyed.count(e["table_name"]) > 1]  # rows of two tables
         picked = some(unions, 2) + some([e for e in extracts if e not in unions], EACH - 2)
-        plan = set(records.plan(day))
-        busy = sorted({r for r, _, _ in plan})
-        copies = {t for _, t, _ in plan} & {c["table_name"] for c in records.rows["table_copies"]}
+        plan = {(*entry, day) for day in days for entry in records.plan(day)}
+        busy = sorted({r for r, *_ in plan})
+        copies = {t for _, t, *_ in plan} & {c["table_name"] for c in records.rows["table_copies"]}
         by_year = {r["rule_id"] for r in records.rows["retention_schedule"] if r["counts_from"] == "year end"}
-        chosen = some(sorted({r for r, t, _ in plan if t in copies}), 2)
+        chosen = some(sorted({r for r, t, *_ in plan if t in copies}), 2)
         chosen += some([r for r in busy if r in by_year and r not in chosen], 1)
         chosen += some([r for r in busy if r not in chosen], EACH - len(chosen))
-        # A date that is generalised and a number of which four digits stay tell most masks apart.
-        seen = [k for k in ("birth_date", "card_number") if k in personal.values()]
+        # A date that is generalised, a number of which four digits stay, a fixed text and a column that is not there tell most
+        # masks apart.
+        seen = [k for k in ("birth_date", "card_number", "national_id") if k in personal.values()]
+        seen += some(sorted({k for k in quasi.values() if DEV_QUASI.get(k) == "withhold"}), 1)
         seen += some([k for k in held if k in MASKED and k not in seen], EACH - len(seen))
         return {
             "personal": personal,
+            "quasi": quasi,
             "edges": [(e["output_table"], e["output_column"], e["input_table"], e["input_column"]) for e in edges],
             "holds": holds,
             "conflicts": [(c["role_a"], c["role_b"]) for c in conflicts],
@@ -707,7 +745,7 @@ def _findings(lab: Lab, state: Mapping[str, Any]) -> list[Finding]:
         fault = f"{', '.join(sorted(got ^ want))} may or may not" if got != want else ""
         fault = fault or (f"somebody is both {clash[0][0]} and {clash[0][1]}" if clash else "")
         fault = fault or (f"nobody is {min(empty & want)} any more" if empty & want else "")
-        fault = fault or (f"{needless} revocations more than are needed" if needless > 0 and lost & want else "")
+        fault = fault or (f"revocations beyond what is needed: {needless}" if needless > 0 and lost & want else "")
         found.append(Finding("access_policy", f"who may use {kind}", kind, fault))
     for table in due["column_lineage"]:
         want = {e[1:] for e in due["edges"] if e[0] == table}
@@ -719,7 +757,7 @@ def _findings(lab: Lab, state: Mapping[str, Any]) -> list[Finding]:
         fault = f"{len(want - got)} rows forgotten, {len(got - want)} that must not go" if want != got else ""
         found.append(Finding("plan", f"what goes by rule {rule}", rule, fault))
     for kind in due["masked_views"]:
-        wrong = {p for p, k in due["personal"].items() if k == kind} & state["masked_views"]
+        wrong = {p for p, k in (due["personal"] | due["quasi"]).items() if k == kind} & state["masked_views"]
         fault = f"{len(wrong)} columns show something else: {'.'.join(min(wrong))}" if wrong else ""
         found.append(Finding("masked_views", f"what dev shows of {kind}", kind, fault))
     return found

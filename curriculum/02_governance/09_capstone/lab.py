@@ -3,7 +3,8 @@
 #
 # The regulator comes. It puts twenty-five questions to Kestrel's platform, and believes no answer that it cannot check. In task
 # a you answer them from the records, each with its evidence. In task b the platform is governed by **your own work** from labs
-# 2.1 to 2.8, and the regulator looks for itself. About 50 minutes, 35 of them for task a. Lesson 2.9 has the background.
+# 2.1 to 2.8, and the regulator looks for itself. About 50 minutes, 35 of them for task a; more for parts that you have not
+# written yet. Lesson 2.9 has the background.
 #
 # You change the two cells that begin with `# Task`; what you need besides goes into the same cells. When your work is graded,
 # it runs on other worlds: other records, other questions.
@@ -86,7 +87,7 @@ pd.DataFrame(questions, dtype=object).head(8)
 #
 # **Judged** (6 points), on this world's questions and on fifty of two others: all answers of a topic are right (0.8 for each
 # topic); where the answer is right, the evidence shows it (1.5), and in each topic is at most half again as many rows as are
-# needed (0.5). Evidence is read once half of all answers are right.
+# needed (0.5). Evidence is read once eight in ten of all answers are right.
 
 
 # %% tags=["task-a"]
@@ -204,9 +205,10 @@ lab.check("a")
 # %% [markdown]
 # ## Task b: the platform as you govern it
 #
-# Now the regulator does not ask; it looks. A platform that nobody has seen is governed by five parts. Change: the five values
-# below. Each is **your own work** from the lab named beside it (the function, under the name that it has here), or the text
-# `"reference"`, the course's own answer, for what you skipped.
+# Now the regulator does not ask; it looks. A platform that nobody has seen, of some twenty tables and thirty extracts, is
+# governed by five parts. Change: the five values below. **At least three are your own work** from the lab named beside them
+# (the function, under the name that it has here); the others may be the text `"reference"`, the course's own answer, for what
+# you skipped.
 #
 # | name here | from | what it decides |
 # | --- | --- | --- |
@@ -223,15 +225,17 @@ lab.check("a")
 # * access: for a kind, the rule names the roles that should, and after your revocations none of these is held together with
 #   one that conflicts with it, none of them by nobody, and none was revoked needlessly (the fewest that do it);
 # * lineage: for an extract, the DIRECT edges are those that its statement has;
-# * plan: for a rule of the schedule, what is planned on a day, copies included, is what is due;
-# * masks: for a kind, each column of the tables that really holds it shows in `dev` what its mask leaves.
+# * plan: for a rule of the schedule, what is planned on each of two days, copies included, is what is due;
+# * masks: for a kind, one that tells who somebody is only with others among them, each column of the tables that really holds
+#   it shows in `dev` what its mask leaves.
 #
 # The parts meet: a column that your tagger misses is missed in the extracts, too, and developers see it as it is. Columns that
 # tell who somebody is only with others keep the catalogue's tags. A column of a type that its mask is not for (a number that is
 # tagged as an address) is withheld.
 #
 # `lab.bring("2.1", "a")` puts the cell that you wrote in your lab 2.1 below this one, if you have done that lab on this
-# machine: run it, and delete the line of that name in the task. Or write a part here, by the text of its lab. Cells of your
+# machine (the others: `"2.2", "a"`; `"2.5", "a"`; `"2.6", "b"`; `"2.8", "b"`): run it, and delete the line of that name in the
+# task. What such a cell has besides may stay. Or write a part here, by the text of its lab. Cells of your
 # own may stand anywhere above the task; where two of them have a helper of the same name, give one another name. `qualified`,
 # which lab 2.5 gives, is there.
 #

@@ -33,10 +33,12 @@ pd.DataFrame({"rows": {part: len(rows) for part, rows in record.items()}}).T
 KIND = "postal_address"
 tagged = {f"{t['table_name']}.{t['column_name']}" for t in record["tags"] if t["kind"] == KIND}
 print(f"{len(tagged)} columns are tagged {KIND}:", *sorted(tagged), sep="\n  ")
+extracts, versions = con.execute("select count(distinct table_name), count(*) from ops.extracts").fetchone()
+print(f"{extracts} extracts, in {versions} versions")
 
 # %% [markdown]
-# Tags are given to tables of the estate. Beside them stand fifteen **extracts**: lists for agencies, files for partners, packs
-# for the board, made of tables and of each other, and changed when somebody asks for another column. Nobody tags them. What
+# Tags are given to tables of the estate. Beside them stand **extracts**: lists for agencies, files for partners, packs for the
+# board, made of tables and of each other, and changed when somebody asks for another column. Nobody tags them. What
 # goes into what is kept as edges, each with the time in which it held. Today's:
 
 # %%
@@ -64,7 +66,8 @@ held = tagged | copies(KIND, NOW)
 near = flows(NOW).subgraph(held)
 near = near.subgraph([n for n in near if nx.degree(near, n)])
 place = {}
-for column in range(4):
+depth = 1 + max(layer.get(n.rpartition(".")[0], 0) for n in near)
+for column in range(depth):
     nodes = sorted(n for n in near if layer.get(n.rpartition(".")[0], 0) == column)
     place |= {n: (column, -k / max(len(nodes) - 1, 1)) for k, n in enumerate(nodes)}
 figure, ax = plt.subplots(figsize=(9, 3.9))
@@ -73,7 +76,7 @@ colours = [BLUE if n in tagged else ORANGE for n in near]
 nx.draw_networkx_nodes(near, place, ax=ax, node_color=colours, node_size=60)
 for n, (x, y) in place.items():
     ax.text(x, y + 0.03, n.replace("extract.", ""), ha="center", va="bottom", fontsize=7)
-ax.set(xlim=(-0.45, 3.45), ylim=(-1.06, 0.14))
+ax.set(xlim=(-0.45, depth - 0.55), ylim=(-1.06, 0.14))
 ax.set_title(
     f"From {sum(n in tagged for n in near)} of {len(tagged)} tagged columns (blue) into {len(held - tagged)} without tags"
 )
@@ -111,8 +114,8 @@ assert wrong > 5
 
 # %% [markdown]
 # The same holds of rules, roles and holds: each row of the record says from when to when it held, and an answer about a moment
-# uses the rows that held then. An interval includes its beginning and not its end. On the minute at which an extract was
-# deployed, the new version holds.
+# uses the rows that held then. An interval includes its beginning and not its end: on the minute at which an extract was
+# deployed, the new version holds already.
 #
 # ## What is evidence?
 #
@@ -175,8 +178,9 @@ for name, cited in {"the last step only": direct, "the whole chain": chain, "all
 #
 # <details><summary>Answer</summary>
 #
-# The second. In the chain each row is needed: that is what makes it evidence. Of all edges nearly every one could be lost. That
-# sounds safe, and means that nearly every one says nothing about this question. Somebody has to find the few that do.
+# The second. We took a column whose chain has no second way: each row of it is needed. Of all edges nearly every one could be
+# lost. That sounds safe, and means that nearly every one says nothing about this question. Somebody has to find the few that
+# do.
 # </details>
 
 # %%
@@ -213,13 +217,13 @@ print(f"numbers that are missing in the log: {gaps}")
 # %% [markdown]
 # Who cites the faulty entries alone has not shown that there are no others; who cites all of them has, **if** somebody else
 # knows how many there are. That is what the anchors of topic 2.2 are for: a number and a digest, sent away each evening. A
-# number that is missing above is an entry that somebody has taken out.
+# number that is missing above may be an entry that somebody has taken out.
 #
 # ## One missed tag
 #
 # In the lab your parts of 2.1 to 2.8 govern a platform together. How far does a mistake of one reach? Take away one tag at a
-# time, and count the columns of which nobody knows any more what they hold, and in how many environments these are shown as
-# they are:
+# time, and count the columns of which nobody knows any more what they hold, and in how many places (a column in an
+# environment) these are shown as they are:
 
 # %%
 kept = {}
