@@ -173,7 +173,7 @@ def answers(questions, record):
 # The mask and the last edge, and nothing of what goes before.
 # -             evidence |= {m["id"], *ways[place]}
 # +             evidence |= {m["id"], ways[place][-1]}
-# %% [a] wrong findings_only fails=evidence_shows says="of which the regulator knows"
+# %% [a] wrong findings_only fails=evidence_shows says="the regulator knows of"
 # Only the entries that were wrong: who says that there were no others?
 # -             evidence |= {e["id"], version["id"]}
 # -             if e["role"] not in version["rules"].get(q["kind"], []):
@@ -202,7 +202,7 @@ def answers(questions, record):
 # +         if (e["output_table"], e["output_column"]) in ways or (e["input_table"], e["input_column"]) in ways
 # +     ]
 # +     return [".".join(place) for place in ways], {*between, *(way[-1] for way in ways.values())}
-# %% [a] wrong another_version fails=evidence_shows says="of which the regulator knows"
+# %% [a] wrong another_version fails=evidence_shows says="the regulator knows of"
 # The first version, which may say the same.
 # -     return by_person, [version["id"], *by_person.values()]
 # +     first = min(record["versions"], key=lambda v: v["valid_from_at"])

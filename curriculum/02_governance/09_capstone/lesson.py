@@ -75,7 +75,7 @@ nx.draw_networkx_edges(near, place, ax=ax, edge_color=GREY, arrowsize=9, node_si
 colours = [BLUE if n in tagged else ORANGE for n in near]
 nx.draw_networkx_nodes(near, place, ax=ax, node_color=colours, node_size=60)
 for n, (x, y) in place.items():
-    ax.text(x, y + 0.03, n.replace("extract.", ""), ha="center", va="bottom", fontsize=7)
+    ax.text(x, y + 0.04, n.replace("extract.", ""), ha="center", va="bottom", fontsize=7)
 ax.set(xlim=(-0.45, depth - 0.55), ylim=(-1.06, 0.14))
 ax.set_title(
     f"From {sum(n in tagged for n in near)} of {len(tagged)} tagged columns (blue) into {len(held - tagged)} without tags"
