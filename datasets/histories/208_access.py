@@ -9,6 +9,7 @@ has put things right that were not to be seen."""
 import json
 from collections.abc import Mapping
 from datetime import date, datetime, timedelta
+from itertools import pairwise
 from typing import Any
 
 import duckdb
@@ -21,7 +22,7 @@ from workshop.world.seeds import derive_seed
 
 TODAY = datetime(2026, 6, 30)
 DAYS, ENTRIES_A_DAY = 30, 24
-HALF_RIGHT = 4
+HALF_RIGHT, KEPT_TOO_LONG = 4, 2  # entries; the second after each change
 ROLES = {
     "analyst": "answers questions of the business",
     "marketing": "sends mails and measures them",
@@ -191,9 +192,11 @@ def draw_log(rng: np.random.Generator) -> dict[str, Any]:
     for k, back in enumerate((400, 21, 12, 5)):
         if k:
             rules = {kind: list(roles) for kind, roles in rules.items()}
-            for kind in rng.permutation(KINDS)[:4]:
-                role = USERS[int(rng.integers(len(USERS)))]
-                rules[kind] = sorted(set(rules[kind]) ^ {role})
+            changed = sorted(rng.permutation(KINDS)[:4].tolist(), key=lambda kind: not rules[kind])
+            for n, kind in enumerate(changed):
+                # The first change takes something away, so that a policy kept too long lets something through.
+                roles = rules[kind] if n == 0 and rules[kind] else USERS
+                rules[kind] = sorted(set(rules[kind]) ^ {roles[int(rng.integers(len(roles)))]})
         at = (TODAY - timedelta(days=back)).replace(hour=int(rng.integers(7, 18)), minute=int(rng.integers(60)))
         versions.append({"version": k + 1, "valid_from_at": at, "rules": rules})
     holders = [
@@ -233,6 +236,14 @@ def draw_log(rng: np.random.Generator) -> dict[str, Any]:
             entry["decision"], entry["said_version"] = "allowed" if right else "refused", before["version"]
         elif entry["kinds"] and rng.random() < 0.006:  # and some nobody can explain
             entry["decision"] = "refused" if entry["decision"] == "allowed" else "allowed"
+    for before, now in pairwise(versions):
+        kind, role = next((k, r) for k in KINDS for r in before["rules"][k] if r not in now["rules"][k])
+        end = now["valid_from_at"] + timedelta(days=2)
+        after = [e for e in log if now["valid_from_at"] <= e["logged_at"] < end]
+        people = [g["person_id"] for g in holders if g["role"] == role]
+        for k in rng.permutation(len(after))[:KEPT_TOO_LONG]:
+            after[int(k)] |= {"person_id": people[int(rng.integers(len(people)))], "role": role, "kinds": [kind],
+                              "decision": "allowed", "said_version": before["version"]}  # fmt: skip
     # And a few that were let through for one of their kinds.
     half = [
         e
