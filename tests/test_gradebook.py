@@ -27,6 +27,7 @@ from grader.job import Job, Outcome
 from grader.limits import Limits
 from workshop.errors import UsageError, WorkshopError
 from workshop.paths import REPOSITORY
+from workshop.topics import syllabus
 
 RESULT_SCHEMA = jsonschema.Draft202012Validator(json.loads((REPOSITORY / "grader/result.schema.json").read_text()))
 START = datetime(2026, 11, 2, 9, tzinfo=UTC)
@@ -574,6 +575,11 @@ def test_a_result_comes_back_whole_with_its_pictures(book: Gradebook) -> None:
 def test_what_needs_a_human_is_marked(book: Gradebook, came: dict, status: str, human: bool) -> None:
     book.record([(job(1), outcome(job(1), **came))])
     assert list(book.select("select status, needs_a_human from runs")) == [(status, human)]
+
+
+def test_the_published_schema_knows_every_topic() -> None:
+    for topic in syllabus().topics:
+        outcome(job(1, topic.id))  # validates
 
 
 def test_any_text_of_a_learner_is_kept(path: Path) -> None:
