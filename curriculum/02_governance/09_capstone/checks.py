@@ -115,10 +115,12 @@ def _records(lab: Lab) -> list[tuple[list[dict[str, Any]], dict[str, list[dict[s
     def make() -> list[tuple[list[dict[str, Any]], dict[str, list[dict[str, Any]]]]]:
         worlds, rng = [lab.world, *lab.worlds(OTHERS)], lab.rng("order")
         found = []
-        for world in worlds:
+        for number, world in enumerate(worlds):
             record = record_of(lambda sql, w=world: w.sql(sql).dicts())
             # Nothing is said of the order of rows, so nothing may depend on it.
             mixed = {part: [rows[int(k)] for k in rng.permutation(len(rows))] for part, rows in record.items()}
+            if number < 2:  # once the newest version first, once last: neither place says which is in force
+                mixed["versions"].sort(key=lambda v: v["valid_from_at"], reverse=number == 0)
             found.append((world.sql(QUESTIONS).dicts(), mixed))
         return found
 
