@@ -123,7 +123,7 @@ def _stacks(lab: Lab) -> list[tuple[Any, dict[str, dict[str, str]]]]:
     return lab.kept("stacks", make)
 
 
-MODELS = 4  # of the forty, and UNIONS; what the others have, the short statements have as well
+MODELS = 2  # of the forty, and UNIONS; what the others have, the short statements have as well
 # What the short statements read: texts (with a value each), numbers, times. All these tables have order_id.
 VALUES = {
     "core.orders": {"channel": "app", "status": "cancelled", "country_code": "DE", "currency": "EUR"},
@@ -1279,6 +1279,12 @@ def _builds_by_sentence(rng: np.random.Generator, stack: Any) -> list[Build]:
     drop = {"action": "drop_column", "table": moved, "column": "extra"}
     add("a table renamed, a column of it dropped, declared in the table's new name", {table_name: was},
         {moved: outputs[table_name]}, [again, drop], {(table_name, "extra")})  # fmt: skip
+    given = {"action": "rename_column", "table": moved, "column": "extra", "to": "more"}
+    add("a table and a column of it renamed, the column declared in the table's new name", {table_name: was},
+        {moved: _renamed(was, {"extra": "more"})}, [again, given], {(table_name, "extra")})  # fmt: skip
+    given = {"action": "drop_table", "table": moved}
+    add("a table declared renamed, not built, and declared dropped in its new name", {table_name: was}, {},
+        [again, given], {(table_name, None)})  # fmt: skip
     add("a table declared renamed, and built under its old name", {table_name: was}, {table_name: was}, [again],
         {(table_name, None)})  # fmt: skip
 
