@@ -52,8 +52,8 @@ def test_the_syllabus_has_all_topics_in_order() -> None:
         assert set(t.prerequisites) <= ids
         assert [x.letter for x in t.tasks] == list("abcd")[: len(t.tasks)]
         assert 20 <= t.lesson_minutes <= 25
-        # 2.4, 2.6 and 2.7 are counted at 55 by those who solved them from the notebook alone.
-        assert 25 <= t.lab_minutes <= 55
+        # 2.4 and 2.5 are counted at 55 and more, 2.6 at 75, by those who solved them from the notebook alone.
+        assert 25 <= t.lab_minutes <= 75
     assert {"1.7", "3.4", "3.6", "5.3"} <= set(TOPICS)
 
 

@@ -2,7 +2,7 @@
 # # Lab 2.6: Retention that is lawful and cheap
 #
 # You write the retention policy of about thirty tables in monthly partitions (task a), and the job that plans and carries out
-# retention row by row, with a certificate of what went (task b). About 55 minutes. Lesson 2.6 has the background.
+# retention row by row, with a certificate of what went (task b). About 75 minutes (a 45, b 30). Lesson 2.6 has the background.
 #
 # You change the two cells that begin with `# Task`; what you need besides goes into the same cells. When your work is graded,
 # it meets other worlds: other tables, periods, prices and holds. All periods here are invented.
@@ -70,17 +70,17 @@ pd.DataFrame(tiers)
 #
 # **Maximum.** A rule with `maximum_months` counts from the partition's oldest event. A partition of May with `span_months` 3
 # has events from 1 March on. With a maximum of 24 months, personal data is gone at the run of 1 March two years later at the
-# latest, at age 21 (at age 0, where the span is longer than the maximum). If several maxima concern a table, the shortest
-# counts. A kind that minima ask for may stay until the last of these ends and is gone at that very run. Where no rule sets a
-# maximum, there is none.
+# latest, at age 21. If several maxima concern a table, the shortest counts. Where a minimum that asks for a kind outlasts the
+# maximum, the kind may stay until that minimum ends, and is gone at that very run. Where no rule sets a maximum, there is none.
 #
 # **Owner.** The owner needs the rows until age `needed_months`, and the personal columns until age `personal_needed_months` or
 # until the maximum, whichever is sooner (month count). Nothing goes earlier than that: minima and need both hold.
 #
-# **Hold.** A hold concerns a class, a jurisdiction and a range of events. It is placed and lifted at any time. While it lasts,
-# nothing in a partition with such events (derived ones too) may be destroyed: it is not deleted, not anonymised, and not moved
-# into a tier with `drops_versions`, which destroys older versions of rows. Any other move destroys nothing and must not wait.
-# After the hold the steps that waited are made up for at the next run.
+# **Hold.** A hold concerns a class, a jurisdiction and a range of events. It is placed and lifted at any time. While it
+# lasts, nothing in a partition with such events (derived ones too) may be destroyed: it is not deleted, not anonymised, and
+# not moved into a tier with `drops_versions`, which destroys older versions of rows. Any other move destroys nothing and must
+# not wait, even where an anonymise step of the same age does. After the hold the steps that waited are made up for at the
+# next run.
 #
 # **Cost.** A partition costs its tier's price each month, and `retrieval_usd_per_gb` for what is read: `read_share` of its
 # bytes in each month of age `from_age_months` and later, until the next entry. Moving or anonymising is a rewrite: the old
@@ -88,7 +88,7 @@ pd.DataFrame(tiers)
 # `minimum_stay_days` in its tier (a month is 30 days) is charged for the missing time; the stay begins with each rewrite.
 # Anonymised kinds take their part of `personal_pct` (percent of the bytes, the same for each kind) away. `life_cost_usd` tells
 # what one GB costs until it is deleted. `cheapest_moves` below is given: the cheapest tiers for kinds that go at ages which you
-# choose.
+# choose. For an `end` in year count, pass the month count that it has on average (5 to 6 more).
 #
 # **Judged** (5.5 points), over five years (60 runs) in two worlds. Partitions that exist today lie where your policy would have
 # brought them. Checks 1 to 3 also need a policy that does both: it deletes at least half of what the lawful one deletes, and
@@ -97,8 +97,8 @@ pd.DataFrame(tiers)
 # 1. nothing is deleted or anonymised before the minimum ends or its owner's need does (1.5);
 # 2. nothing held is destroyed, and no step waits that destroys nothing (1);
 # 3. no personal data is kept past its maximum, except under a hold (1.5);
-# 4. storage, reads and rewrites cost at most best + 5% of (hot - best). Best is the cheapest lawful policy, hot the lawful
-#    policy that leaves everything in hot. No holds here, and where your policy breaks 1 or 3, the table is billed with the
+# 4. storage, reads and rewrites cost at most best + 5% of (hot - best). Best is the reference, hot the lawful policy that
+#    leaves everything in hot. No holds here, and where your policy breaks 1 or 3, the table is billed with the
 #    lawful steps in place of yours, tier steps excepted (1.5).
 
 
@@ -252,15 +252,16 @@ lab.con.sql("from table_copies").df()
 #
 # **Crashes**: the job may be killed before any of its statements or after the last one. Its connection is lost then, with its
 # open transaction and temporary tables. After a kill, the work of a rule in a table is wholly done and certified, or not at
-# all. The same run is started again, and tables and certificates must end as if it had run once.
+# all. The same run is started again, and tables and certificates must end as if it had run once. (Whether a copy's row is due
+# is found through its source row alone: where that is gone first, nobody finds the copy any more.)
 #
 # When it is judged, `con` has `execute(sql, parameters)`, `begin()`, `commit()` and `rollback()`, and a result has
 # `fetchall()`, `fetchone()`, `df()` and `rowcount`, as in DuckDB. A list is a good parameter: `where k in (select unnest(?))`.
 #
-# **Judged** (4.5 points), on fresh rows, rules and copies, at ends of months and within: the plan holds what is due and nothing
-# else (1.5); `apply`, and `carry_out` alone with a part of the work, leave tables and certificates as stated (1); so does
-# `apply` after kills (1); a second run changes nothing, and a later run, with holds lifted and placed, adds what has become due
-# (1).
+# **Judged** (4.5 points), on fresh rows, rules and copies, at ends of months and within: the plan holds what is due and
+# nothing else (1.5); `apply`, and `carry_out` alone with parts of the work (of one table or of several, more than once a
+# day), leave tables and certificates as stated (1); so does `apply` after kills (1); a second run changes nothing, and a
+# later run, with holds lifted and placed, adds what has become due (1).
 
 
 # %% tags=["task-b"]
