@@ -20,8 +20,7 @@ con = open_lesson("2.6")
 # ## What is there
 #
 # `ops.partitions` lists what lies in storage, by table, jurisdiction and month of loading. `ops.retention_rules` says how
-# long a class of data must be kept (a *minimum*, for a purpose) and how long personal data may be kept (a *maximum*). Nothing
-# has ever been deleted or moved: all of it is in the hot tier.
+# long a class of data must be kept (a *minimum*, for a purpose) and how long personal data may be kept (a *maximum*).
 
 # %%
 con.sql("""
@@ -42,7 +41,7 @@ con.sql("""
 # ## One age for everything
 #
 # The naive way is one number: delete what is older than 36 months. Take the tables that have a class of their own, and look at
-# what the number does. Ages are full months since the end of a partition's month, on 1 July 2026.
+# what the number does, and others. Ages are full months since the end of a partition's month, on 1 July 2026.
 
 # %%
 con.sql("""
@@ -59,17 +58,21 @@ con.sql("""
       join law l on l.jurisdiction = p.jurisdiction and list_contains(c.tags, 'retention.class:' || l.data_class)
     )
     select
-      round(sum(size_gb) filter (age >= 36) / 1000, 1) as tb_deleted,
-      round(sum(size_gb) filter (age >= 36 and age < at_least) / 1000, 1) as tb_deleted_that_must_stay,
-      round(sum(size_gb) filter (age < 36) / 1000, 1) as tb_kept,
-      round(sum(size_gb) filter (age < 36 and age > at_most) / 1000, 1) as tb_kept_past_the_maximum
-    from aged
+      n as months,
+      round(sum(size_gb) filter (age >= n) / 1000, 1) as tb_deleted,
+      round(sum(size_gb) filter (age >= n and age < at_least) / 1000, 1) as tb_deleted_that_must_stay,
+      round(sum(size_gb) filter (age < n) / 1000, 1) as tb_kept,
+      round(sum(size_gb) filter (age < n and age > at_most) / 1000, 1) as tb_kept_past_the_maximum
+    from aged, unnest([18, 36, 72, 120]) t (n)
+    group by n
+    order by n
 """).df()
 
 # %% [markdown]
-# It is wrong on both sides at once. A larger number keeps more past the maximum, a smaller one deletes more that must stay.
-# What follows from the rules are *steps* for each class: at the maximum the columns go that no purpose asks for, at the end
-# of the last minimum the record goes. These are two ages, two actions, and often two days to count from.
+# Each number is wrong on one side or on both: a larger one keeps more past the maximum, a smaller one deletes more that must
+# stay. (It is worse than that: which events a partition holds, and from which day a period counts, comes next.) What follows
+# from the rules are *steps* for each class: at the maximum the columns go that no purpose asks for, at the end of the last
+# minimum the record goes. These are two ages, two actions, and often two days to count from.
 #
 # ## Which day counts
 #
@@ -86,8 +89,8 @@ con.sql("""
 
 # %% [markdown]
 # Rows that come late lie in the month of loading. The *oldest* event decides when a maximum is reached, the *newest* when a
-# minimum has ended. Some minima do not even begin with the event: books are kept from the *end of the year*, so an invoice of
-# January waits eleven months longer than one of December.
+# minimum has ended. Some minima do not even begin with the event: books are kept from the *end of the year*, and an invoice of
+# January waits for its December.
 #
 # Then there is the calendar.
 #
@@ -139,15 +142,15 @@ con.sql("""
 # %%
 con.sql("""
     with pseudonymised as (select md5(email) as customer_key from core.customer_invoices where email is not null)
-    select count(*) as rows, count(c.customer_id) as found_again
+    select count(*) as rows, count(c.customer_id) as match_a_customer
     from pseudonymised p
     left join (select md5(email) as customer_key, any_value(customer_id) as customer_id from core.customers group by 1) c
       using (customer_key)
 """).df()
 
 # %% [markdown]
-# All of them. A **pseudonym is personal data**; anonymous is what cannot be undone by anybody, such as an empty column, or a
-# sum over many people.
+# Each has its match. A **pseudonym is personal data**; anonymous is what cannot be undone by anybody, such as an empty
+# column, or a sum over many people.
 #
 # ## What it costs
 #
@@ -155,7 +158,9 @@ con.sql("""
 # minimum stay. Here is one GB that is moved once, after its first month, and of which 3% is read each month.
 
 # %%
-tiers = con.sql("select * from ops.storage_tiers order by usd_per_gb_month desc").df().set_index("tier").astype(float)
+tiers = con.sql("select * from ops.storage_tiers order by usd_per_gb_month desc").df().set_index("tier")
+print(tiers.T.to_string())
+tiers = tiers.astype(float)
 months = np.arange(1, 61)
 figure, (left, right) = plt.subplots(1, 2, figsize=(8.8, 3.2), sharey=True)
 for ax, read in ((left, 0.03), (right, 0.3)):
@@ -192,7 +197,7 @@ for read in (0.0, 0.03, 0.3, 1.0):
 # %% [markdown]
 # Read the first entries of each line: in the last months before a deletion a move into the coldest tiers does not pay. What
 # is read a lot belongs into a warmer tier whatever its age: the last line is a model that is trained on all of it each month.
-# And since anonymising rewrites a partition, it is best done in the run in which the partition moves anyway.
+# Anonymising rewrites a partition, too, so it is worth a look whether it can be done in the run in which the partition moves.
 #
 # ## Holds
 #
@@ -201,7 +206,7 @@ for read in (0.0, 0.03, 0.3, 1.0):
 # %%
 con.sql("""
     select h.hold_id, h.matter, h.data_class, h.jurisdiction, h.placed_on,
-      count(p.month_on) as partitions, round(sum(p.size_gb)) as gb
+      count(p.month_on) as partitions, coalesce(round(sum(p.size_gb)), 0) as gb
     from ops.legal_holds h
     left join (
       select p.*, c.tags from ops.partitions p join ops.data_classes c using (table_name, jurisdiction)
@@ -213,8 +218,10 @@ con.sql("""
 """).df()
 
 # %% [markdown]
-# A hold forbids to destroy. That is more than `delete`: it covers anonymising, and the move into a tier that keeps only the
-# latest version of each row (`drops_versions` in `ops.storage_tiers`). A move that loses nothing may go on.
+# A hold with no partition is about events of which nothing lies here by its class; tables that were derived from such data
+# have no class and are not counted, and it covers them all the same. A hold forbids to destroy. That is more than `delete`:
+# it covers anonymising, and the move into a tier that keeps only the latest version of each row (`drops_versions` in
+# `ops.storage_tiers`). A move that loses nothing may go on.
 #
 # ## A deletion without evidence
 #
@@ -236,8 +243,8 @@ for in_transaction in (False, True):
     print(f"in a transaction: {in_transaction!s:5}  rows left: {left_over}  certificates: {papers}")
 
 # %% [markdown]
-# Without one, rows are gone and nothing says so; a rerun finds nothing to do and certifies nothing. With one, it is as if the
-# job had not begun, and the rerun does all of it.
+# Without one, rows are gone and nothing says so; a rerun would not find them any more. With one, it is as if the job had not
+# begun, and the rerun does all of it.
 #
 # ## The rule, and where it ends
 #
