@@ -161,10 +161,10 @@ def draw_settings(rng: np.random.Generator, speed: float | None = None) -> Setti
     fix, lag, night, sleeps, read = u.tolist()
     return Settings(
         round(22 * (200 / 22) ** fix, 1),
-        round(3 * (18 / 3) ** lag, 1),
+        round(3 * (90 / 3) ** lag, 1),
         round(4 * (18 / 4) ** night, 1),
         round(0.25 + 0.15 * sleeps, 3),
-        round(4 * (30 / 4) ** read, 1),
+        round(4 * (60 / 4) ** read, 1),
     )
 
 
@@ -276,7 +276,7 @@ def _incident(
     # The cause's own check comes first, or is a slow one; those of what it feeds come as it is loaded.
     downstream = [t for t in hops if t != cause[0] and rng.random() < 0.6]
     offsets = {t: 2.0 + 22.0 * (hops[t] - 1) + float(rng.lognormal(3.0, 0.7)) for t in downstream}
-    late = bool(downstream) and rng.random() < 0.55
+    late = bool(downstream) and rng.random() < 0.75
     if late:
         first = min(offsets, key=lambda t: offsets[t])
         shift = offsets[first]

@@ -824,3 +824,21 @@ def policy(history):
 
 # -             {"report_id": c["report_id"], "minutes_before": c["notice_minutes"] + read, "at_night": True}
 # +             {"report_id": c["report_id"], "minutes_before": 120, "at_night": True}
+
+
+# %% [b] wrong waits_half_an_hour fails=pages_reach_the_cause says="people and checks that are slow"
+# Half an hour, whoever the people are.
+# -     wait = float(incidents.cause_lag_minutes.quantile(0.96))
+# +     wait = 30
+
+
+# %% [b] wrong waits_an_hour_and_more fails=contacts_know_in_time says="had a contact who had to decide"
+# As long as it takes where checks are slow.
+# -     wait = float(incidents.cause_lag_minutes.quantile(0.96))
+# +     wait = 100
+
+
+# %% [b] wrong an_hour_to_read fails=nobody_is_woken_for_nothing says="woke the contact"
+# An hour to read, whoever the people are.
+# -     read = float(notices[~notices.is_night].read_minutes.quantile(0.92))
+# +     read = 60
