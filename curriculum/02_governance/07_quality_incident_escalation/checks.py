@@ -772,7 +772,7 @@ def _within(lab: Lab, count: str, why: str, ask: str, misconception: str) -> Non
         limit = setting.limit(count)
         expect(
             got[count] <= limit,
-            f"With people and checks that are {setting.name}, {got[count]} {WORDS[count]}; at most {limit:.0f} may "
+            f"With people and checks that are {setting.name}, {got[count]} {WORDS[count]}; at most {math.floor(limit)} may "
             f"(ours: {setting.scores['ours'][count]}, naive: {setting.scores[BANDS[count][1]][count]}). {why}",
             evidence=lambda: _counts(lab, [count]),
             ask=ask,
@@ -970,8 +970,8 @@ def pages_reach_the_cause(lab: Lab) -> str:
             owner = _asked(lab, setting)["paths"].get("SEV1", {}).get("page") != "cause"
             expect(
                 not _rejected(wrong, len(right), MISROUTED_SHARE),
-                f"With people and checks that are {setting.name}, of the groups that {kind}, {wrong} of {len(right)} paged a team "
-                f"that does not own the cause ({wrong / max(len(right), 1):.0%}; at most {MISROUTED_SHARE:.0%} are allowed).",
+                f"With people and checks that are {setting.name}, of the groups that {kind}, {wrong} of {len(right)} paged a "
+                f"team that does not own the cause ({wrong / max(len(right), 1):.0%}; at most {MISROUTED_SHARE:.0%} are allowed).",
                 ask="By which path do they go, how long do they wait, and who can mend what came in wrong?",
                 misconception="owner" if owner else "wait",
             )

@@ -30,10 +30,15 @@ con.sql("""
 # %% [markdown]
 # ## One night
 #
-# Half a year, and for each incident several pages. Here is the largest: the tables in the order in which their checks failed.
+# Half a year, and for each incident several pages. Here is the largest of those that woke people twice or more at night: the
+# tables in the order in which their checks failed. All times are UTC; night is by the clock of whoever is paged.
 
 # %%
-largest = con.sql("select arg_max(incident_id, alert_count) from ops.dq_incidents").fetchall()[0][0]
+largest = con.sql("""
+    select arg_max(i.incident_id, i.alert_count)
+    from ops.dq_incidents i
+    where 2 <= (select count(*) from ops.dq_pages p where p.incident_id = i.incident_id and p.is_night)
+""").fetchall()[0][0]
 print(
     con.sql(f"""
     select cause_table, first_alert_at, cause_alert_at, alert_count, work_began_at, fixed_at
@@ -91,7 +96,7 @@ con.sql(f"""
 """).df()
 
 # %% [markdown]
-# Only the team that owns the cause can mend it. The others could look around and pass it on. Over all incidents:
+# Only the team that owns the cause can mend it. Over all incidents:
 
 # %%
 con.sql("""
@@ -116,8 +121,8 @@ con.sql("""
 """).df()
 
 # %% [markdown]
-# Often not: a check on a landing table may run later than the one on a mart. A page that waits some minutes goes to the right
-# team; each minute that it waits is missing for the fix. In the lab you find the number in the history.
+# Often not: a check on a landing table may run later than the one on a mart. A page that waits for the cause's own alert
+# knows whom to call, and the time that it waits is gone. In the lab you find the number in the history.
 #
 # ## Is it severe?
 #
@@ -165,10 +170,10 @@ ax.set_title(f"Failed rows do not say what is hit: rank correlation {link:.2f}")
 show(figure, "Incidents by failed rows in the first check and critical reports downstream: no connection")
 
 # %% [markdown]
-# Left of the line and high up are incidents that reached many critical reports and waited for office hours. Right of it and low
-# down somebody was paged at once for few reports or none. What makes an incident severe is **impact**, the reports that
-# it feeds, and **time left**, until the next of them goes out. Both change while it lasts: an incident of yesterday evening
-# with twelve hours left is one with two hours left at six.
+# Left of the line and high up are incidents that reached many critical reports, and by whose first alert nobody would be
+# paged before the office opens. Right of it and low down somebody is paged at once for few reports or none. What makes an
+# incident severe is **impact**, the reports that it feeds, and **time left**, until the next of them goes out. Both change
+# while it lasts: an incident of yesterday evening with twelve hours left is one with two hours left at six.
 #
 # ## How long is left?
 #
