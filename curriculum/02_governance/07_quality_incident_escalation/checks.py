@@ -971,7 +971,8 @@ def pages_reach_the_cause(lab: Lab) -> str:
             expect(
                 not _rejected(wrong, len(right), MISROUTED_SHARE),
                 f"With people and checks that are {setting.name}, of the groups that {kind}, {wrong} of {len(right)} paged a "
-                f"team that does not own the cause ({wrong / max(len(right), 1):.0%}; at most {MISROUTED_SHARE:.0%} are allowed).",
+                f"team that does not own the cause ({wrong / max(len(right), 1):.0%}; at most {MISROUTED_SHARE:.0%} are "
+                "allowed).",
                 ask="By which path do they go, how long do they wait, and who can mend what came in wrong?",
                 misconception="owner" if owner else "wait",
             )
