@@ -854,9 +854,9 @@ def _usual(lab: Lab) -> dict[str, Any]:
         for n in _company(world)[0]:
             if n["legal_basis"]:
                 rules.setdefault(n["kind"], set()).add(n["role"])
-        records, day = _schedule(lab26)
+        records, days = _schedule(lab26)
         copies = {c["table_name"] for c in records.rows["table_copies"]}
-        plan = {x for x in records.plan(day) if x[1] not in copies}
+        plan = {(*x, day) for day in days for x in records.plan(day) if x[1] not in copies}
         state = {
             "tag_columns": tags,
             "access_policy": {"rules": rules, "revoke": set()},
