@@ -55,6 +55,12 @@ def cli() -> None:
 )
 @ISOLATION
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+@click.option(
+    "--junit",
+    type=click.Path(path_type=Path, dir_okay=False),
+    default=None,
+    help="File for a JUnit report of the checks.",
+)
 def grade(
     notebook: Path,
     learner: str,
@@ -63,6 +69,7 @@ def grade(
     out: Path | None,
     isolation: str,
     as_json: bool,
+    junit: Path | None,
 ) -> None:
     """Grades one NOTEBOOK. Exit code 0: graded; 1: it could not be graded; 2: wrong usage."""
     from grader.cohort import grade_one
@@ -78,6 +85,11 @@ def grade(
     result = outcome.result | {"learner": learner}
     if out:
         write(result, outcome.executed, out)
+    if junit:
+        from grader.export import junit_of
+        from grader.files import write_whole
+
+        write_whole(junit, junit_of(result))
     click.echo(json.dumps(result, indent=1, ensure_ascii=False) if as_json else to_text(result))
     if not result["gradable"]:
         raise SystemExit(1)
@@ -153,7 +165,7 @@ def cohort(
 
 @cli.command()
 @click.argument("book", type=click.Path(path_type=Path))
-@click.option("--format", "kind", type=click.Choice(["csv", "json"]), required=True)
+@click.option("--format", "kind", type=click.Choice(["csv", "canvas", "moodle", "junit", "json"]), required=True)
 @click.option(
     "--out", type=click.Path(path_type=Path, dir_okay=False), default=None, help="File; default: standard output."
 )

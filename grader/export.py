@@ -1,11 +1,22 @@
-"""A gradebook for other programs: CSV for spreadsheets and learning platforms, JSON for everything else."""
+"""A gradebook for other programs: CSV for spreadsheets, CSV as Canvas and Moodle read it, JUnit XML for CI, JSON for everything
+else.
+
+What the formats ask for, by what their makers publish:
+
+* Canvas: the gradebook's import (lib/gradebook_importer.rb): columns Student, ID, SIS User ID, SIS Login ID, Section, then one an
+  assignment; a row "Points Possible"; students are found by ID, else by SIS Login ID, else by name.
+* Moodle: the import of grades as CSV (grade/import/csv): whoever imports says which column is the user and which grade item each
+  other one is; "-" is no grade.
+* JUnit: junit-10.xsd of the Jenkins xUnit plugin, which GitHub and GitLab read as well.
+"""
 
 from __future__ import annotations
 
 import csv
 import json
 import re
-from collections.abc import Iterator
+import xml.etree.ElementTree as ET
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from itertools import groupby
 from pathlib import Path
@@ -13,8 +24,9 @@ from typing import Any, TextIO
 
 from grader.gradebook import Gradebook
 from workshop.errors import UsageError, WorkshopError
+from workshop.topics import syllabus
 
-FORMATS = ("csv", "json")
+FORMATS = ("csv", "canvas", "moodle", "junit", "json")
 COLUMNS = (
     "learner",
     "topic",
@@ -26,6 +38,9 @@ COLUMNS = (
     "reproduction",
     "needs_a_human",
     "findings",
+    "review_points",
+    "review_max_points",
+    "review_comments",
 )
 # What a spreadsheet takes for a formula: by its first sign, also behind what cannot be seen, and in full width.
 FORMULA = re.compile(r"[\s\x00-\x1f\u200b-\u200f\ufeff]*[=+\-@＝＋－＠]|[\t\r\n]")
@@ -39,19 +54,29 @@ with flagged as (
   join submissions s on s.learner = m.learner and s.topic = m.topic
   join runs r using (job_key)
   group by all
+),
+reviewed as (
+  select learner, topic, sum(points) as review_points, sum(max_points) as review_max_points,
+    list({task: task, criterion: criterion, points: points, max_points: max_points, comment: comment} order by task, rowid)
+      as reviews
+  from reviews
+  group by all
 )
-select m.learner, m.topic, m.points, m.max_points, m.raw_points, m.late_minutes, m.attempts, r.reproduction,
+select learner, topic, m.points, m.max_points, m.raw_points, m.late_minutes, m.attempts, r.reproduction,
   coalesce(f.needs_a_human, false) as needs_a_human,
   (select list({code: w.code, level: w.level, text: w.text} order by w.position) from findings w
-    where w.job_key = s.job_key) as findings
+    where w.job_key = s.job_key) as findings,
+  v.review_points, v.review_max_points, v.reviews
 from marks m
+full join reviewed v using (learner, topic)
 left join submissions s on s.submission_id = m.counted_submission
-left join runs r using (job_key)
-left join flagged f on f.learner = m.learner and f.topic = m.topic
-order by m.learner, m.topic
+left join runs r on r.job_key = s.job_key
+left join flagged f using (learner, topic)
+order by learner, topic
 """
 _RUNS = """
-select s.learner, s.topic, s.job_key, s.attempt, s.submitted_at, s.path, s.submission_id = m.counted_submission as counts,
+select s.learner, s.topic, s.job_key, s.attempt, s.submitted_at, s.path,
+  coalesce(s.submission_id = m.counted_submission, false) as counts,
   r.status, r.points, r.max_points, r.reproduction, r.needs_a_human
 from submissions s
 join marks m on m.learner = s.learner and m.topic = s.topic
@@ -73,7 +98,9 @@ def export(book_path: Path, format: str, out: TextIO) -> None:
 
     csv: COLUMNS, with a header; ``findings`` are the codes of those that are more than a note, of the submission that
     counts; a cell is empty where nothing is graded yet; text that a spreadsheet would take for a formula begins with an
-    apostrophe. json: a list of the same rows, in which ``findings`` are whole and ``runs`` has each attempt with its checks.
+    apostrophe. canvas, moodle: one row a learner, one column a lab, and one more where it was reviewed by hand (for moodle
+    with the comments). junit: a suite for each learner and lab, a case for each check of the submission that counts. json: a
+    list of the rows of csv, in which ``findings`` and ``reviews`` are whole and ``runs`` has each attempt with its checks.
 
     ``needs_a_human``: the run that counts was refused or lost or a check in it broke; or an attempt that might have
     counted was lost or had such a check. Raises UsageError for another format, WorkshopError for a book that cannot be
@@ -89,9 +116,15 @@ def export(book_path: Path, format: str, out: TextIO) -> None:
             )
         rows = book.select(_ROWS).dicts()
         for row in rows:
-            row["findings"] = row["findings"] or []
+            row["findings"], row["reviews"] = row["findings"] or [], row["reviews"] or []
         if format == "csv":
             _csv(rows, out)
+        elif format == "canvas":
+            _canvas(rows, out)
+        elif format == "moodle":
+            _moodle(rows, out)
+        elif format == "junit":
+            _junit(book, rows, out)
         else:
             _json(book, rows, out)
 
@@ -106,7 +139,132 @@ def _csv(rows: list[dict[str, Any]], out: TextIO) -> None:
     table.writerow(COLUMNS)
     for row in rows:
         codes = " ".join(dict.fromkeys(f["code"] for f in row["findings"] if f["level"] != "note"))
-        table.writerow([_cell(value) for value in ({**row, "findings": codes}[name] for name in COLUMNS)])
+        shown = {**row, "findings": codes, "review_comments": _comments(row)}
+        table.writerow([_cell(shown[name]) for name in COLUMNS])
+
+
+def _comments(row: dict[str, Any]) -> str:
+    """What reviewers have written, with the task and the criterion it is about."""
+    return " / ".join(f"{v['task']}, {v['criterion']}: {v['comment']}" for v in row["reviews"] if v["comment"])
+
+
+def _labs(rows: list[dict[str, Any]]) -> list[tuple[str, str, bool]]:
+    """The columns of a table with one row a learner: (topic, title, whether it is of reviews), in the order of the syllabus."""
+    titles = {t.id: f"{t.id} {t.title}" for t in syllabus().topics}
+    marked, reviewed = ({r["topic"] for r in rows if r[k] is not None} for k in ("max_points", "review_max_points"))
+    found = []
+    for topic, title in titles.items():
+        found += [(topic, title, False)] if topic in marked else []
+        found += [(topic, f"{title}, reviewed by hand", True)] if topic in reviewed else []
+    return found
+
+
+def _by_learner(rows: list[dict[str, Any]]) -> dict[str, dict[str, dict[str, Any]]]:
+    found: dict[str, dict[str, dict[str, Any]]] = {}
+    for row in rows:
+        found.setdefault(row["learner"], {})[row["topic"]] = row
+    return found
+
+
+def _canvas(rows: list[dict[str, Any]], out: TextIO) -> None:
+    """ID stays empty, as Canvas alone knows it; a learner's name here is the SIS Login ID."""
+    labs, table = _labs(rows), csv.writer(out, lineterminator="\n")
+    most = {
+        (t, by_hand): max(r["review_max_points" if by_hand else "max_points"] or 0 for r in rows if r["topic"] == t)
+        for t, _, by_hand in labs
+    }
+    table.writerow(["Student", "ID", "SIS User ID", "SIS Login ID", "Section", *(title for _, title, _ in labs)])
+    table.writerow(["    Points Possible", "", "", "", "", *(_cell(most[t, by_hand]) for t, _, by_hand in labs)])
+    for learner, of in _by_learner(rows).items():
+        got = [of.get(t, {}).get("review_points" if by_hand else "points") for t, _, by_hand in labs]
+        table.writerow([defused(learner), "", "", defused(learner), "", *map(_cell, got)])
+
+
+def _moodle(rows: list[dict[str, Any]], out: TextIO) -> None:
+    labs, table = _labs(rows), csv.writer(out, lineterminator="\n")
+    header = ["Username"]
+    for _, title, by_hand in labs:
+        header += [title, f"{title} (feedback)"] if by_hand else [title]
+    table.writerow(header)
+    for learner, of in _by_learner(rows).items():
+        cells = [defused(learner)]
+        for t, _, by_hand in labs:
+            row = of.get(t)
+            cells.append(_cell(row and row["review_points" if by_hand else "points"]) or "-")
+            if by_hand:
+                cells.append(_cell(_comments(row) if row else ""))
+        table.writerow(cells)
+
+
+_NO_XML = re.compile(r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")  # what XML 1.0 has no way to say
+
+
+def suite(
+    learner: str,
+    topic: str,
+    checks: Sequence[dict[str, Any]],
+    findings: Sequence[dict[str, Any]],
+    points: float | None,
+    max_points: float | None,
+) -> ET.Element:
+    """A JUnit test suite of one submission: a case for each check (rows of check_results, or of a result's tasks with ``task``
+    added); where there is none, one case that says why it could not be graded."""
+
+    def text(value: str) -> str:
+        return _NO_XML.sub("\ufffd", value)
+
+    name = " ".join(filter(None, (topic, learner)))
+    made = ET.Element("testsuite", name=text(name))
+    properties = ET.SubElement(made, "properties")
+    for key, value in (
+        ("learner", learner),
+        ("topic", topic),
+        ("points", _cell(points)),
+        ("max_points", _cell(max_points)),
+    ):
+        ET.SubElement(properties, "property", name=key, value=text(value))
+    counts = {"failure": 0, "error": 0, "skipped": 0}
+    for c in checks:
+        place = text(".".join(filter(None, (learner, topic, c["task"]))))
+        case = ET.SubElement(made, "testcase", name=text(f"{c['task']}: {c['title']}"), classname=place)
+        kind = {"failed": "failure", "error": "error", "not attempted": "skipped"}.get(c["outcome"])
+        if kind:
+            counts[kind] += 1
+            said = ET.SubElement(case, kind, message=text(c["message"]))
+            said.set("type", "grader" if c["grader_fault"] else text(c["misconception"] or c["check"]))
+            said.text = text(c["ask"] or "")
+    if not checks:
+        case = ET.SubElement(made, "testcase", name="the notebook can be graded", classname=text(name))
+        why = next((f for f in findings if f["level"] == "fatal"), None)
+        counts["error"] += 1
+        said = ET.SubElement(case, "error", message=text(why["text"] if why else "It has not been graded yet."))
+        said.set("type", text(why["code"] if why else "not_graded"))
+    made.set("tests", str(max(len(checks), 1)))
+    made.set("failures", str(counts["failure"]))
+    made.set("errors", str(counts["error"]))
+    made.set("skipped", str(counts["skipped"]))
+    return made
+
+
+def junit_of(result: dict[str, Any]) -> str:
+    """The JUnit report of one result (grader/result.schema.json)."""
+    checks = [{**c, "task": t["task"]} for t in result["tasks"] for c in t["checks"]]
+    made = suite(
+        result["learner"], result["topic"] or "", checks, result["findings"], result["points"], result["max_points"]
+    )
+    return f"{_XML}<testsuites>\n{ET.tostring(made, encoding='unicode')}\n</testsuites>\n"
+
+
+_XML = '<?xml version="1.0" encoding="UTF-8"?>\n'
+
+
+def _junit(book: Gradebook, rows: list[dict[str, Any]], out: TextIO) -> None:
+    out.write(f"{_XML}<testsuites>\n")
+    for row in _with_runs(book, [r for r in rows if r["attempts"]]):
+        checks = next((run["checks"] for run in row["runs"] if run["counts"]), [])
+        made = suite(row["learner"], row["topic"], checks, row["findings"], row["points"], row["max_points"])
+        out.write(ET.tostring(made, encoding="unicode") + "\n")
+    out.write("</testsuites>\n")
 
 
 def _cell(value: Any) -> str:

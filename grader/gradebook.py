@@ -14,7 +14,7 @@ import json
 import os
 import re
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -29,7 +29,7 @@ from grader.job import Job, Outcome
 from workshop.errors import WorkshopError
 from workshop.table import Table
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2  # 2: reviews, alike, views
 # Little memory, since a cohort's workers need it, and few threads: nothing here is heavy.
 CONFIG: dict[str, str | bool | int | float | list[str]] = {
     "memory_limit": "256MB",
@@ -50,13 +50,24 @@ class Column:
 @dataclass(frozen=True)
 class BookTable:
     """A table of the book. ``unique``: columns that no two rows share; ``varies``: columns that differ between two books of
-    the same cohort that were graded in different runs."""
+    the same cohort that were graded in different runs; ``since``: the version of the tables that it came with."""
 
     name: str
     holds: str
     columns: tuple[Column, ...]
     unique: tuple[str, ...] = ()
     varies: tuple[str, ...] = ()
+    since: int = 1
+
+
+@dataclass(frozen=True)
+class BookView:
+    """A view of the book: what it holds, its columns with what they hold, and the query."""
+
+    name: str
+    holds: str
+    columns: Mapping[str, str]
+    sql: str
 
 
 SCHEMA = (
@@ -198,6 +209,178 @@ SCHEMA = (
         unique=("learner", "topic"),
         varies=("counted_submission",),
     ),
+    BookTable(
+        "reviews",
+        "What a human has given for a rationale in words, by the rubrics of curriculum/syllabus.yaml. Grading never touches it.",
+        (
+            Column("learner", "varchar not null", "Who; see learners."),
+            Column("topic", "varchar not null", "The lab."),
+            Column("task", "varchar not null", "Letter of the task."),
+            Column("criterion", "varchar not null", "The line of the task's rubric, by its name."),
+            Column("points", "double not null", "Points given; being late takes nothing off."),
+            Column("max_points", "double not null", "Points that the rubric gives at most."),
+            Column("comment", "varchar", "What the learner is told; null: nothing."),
+            Column("reviewer", "varchar not null", "Who has reviewed it."),
+            Column("reviewed_at", "timestamp not null", "When, UTC."),
+        ),
+        unique=("learner", "topic", "task", "criterion"),
+        varies=("reviewed_at",),
+        since=2,
+    ),
+    BookTable(
+        "alike",
+        "Pairs of learners whose answers to a task share more than chance or the lab explains. A hint for a human, no mark.",
+        (
+            Column("topic", "varchar not null", "The lab."),
+            Column("task", "varchar not null", "Letter of the task."),
+            Column("learner_a", "varchar not null", "One of the two; the first by name."),
+            Column("learner_b", "varchar not null", "The other."),
+            Column(
+                "likeness", "double not null", "Fingerprints in both / fingerprints of the one that has fewer, 0 to 1."
+            ),
+            Column("shared", "integer not null", "Fingerprints in both, without those that the lab gave or many have."),
+            Column(
+                "passages", "json not null", "The passages: a list of {a: [first, last line], b: [first, last line]}."
+            ),
+        ),
+        unique=("topic", "task", "learner_a", "learner_b"),
+        since=2,
+    ),
+)
+_COUNTED = """marks m
+join submissions s on s.submission_id = m.counted_submission
+join runs r using (job_key)"""
+VIEWS = (
+    BookView(
+        "points_by_module",
+        "How each learner stands in each module.",
+        {
+            "learner": "Who.",
+            "module": "Number of the module.",
+            "topics": "Topics of which something is graded.",
+            "points": "Points that count, without reviews.",
+            "max_points": "Points that could be had in these topics.",
+            "share": "points / max_points, 0 to 1.",
+            "late": "Topics whose submission that counts was late.",
+            "review_points": "Points of reviews by hand; null: nothing is reviewed.",
+        },
+        """with reviewed as (select learner, topic, sum(points) as points from reviews group by all)
+select m.learner, split_part(m.topic, '.', 1)::integer as module, count(*) as topics, sum(m.points) as points,
+  sum(m.max_points) as max_points, sum(m.points) / sum(m.max_points) as share,
+  count(*) filter (m.late_minutes > 0) as late, sum(v.points) as review_points
+from marks m
+left join reviewed v on v.learner = m.learner and v.topic = m.topic
+where m.counted_submission is not null
+group by all
+order by m.learner, module""",
+    ),
+    BookView(
+        "points_by_learner",
+        "How each learner stands.",
+        {
+            "learner": "Who.",
+            "topics": "Topics of which something is graded.",
+            "points": "Points that count, without reviews.",
+            "max_points": "Points that could be had in these topics.",
+            "share": "points / max_points, 0 to 1.",
+            "late": "Topics whose submission that counts was late.",
+            "review_points": "Points of reviews by hand; null: nothing is reviewed.",
+        },
+        """select learner, sum(topics)::bigint as topics, sum(points) as points, sum(max_points) as max_points,
+  sum(points) / sum(max_points) as share, sum(late)::bigint as late, sum(review_points) as review_points
+from points_by_module
+group by learner
+order by learner""",
+    ),
+    BookView(
+        "hardest_checks",
+        "How hard each check is, and how well it tells learners apart; of submissions that count.",
+        {
+            "topic": "The lab.",
+            "task": "Letter of the task.",
+            "check_name": "Name of the check.",
+            "title": "Name of the check for people.",
+            "judged": "Learners whose submission it has judged.",
+            "passed": "Learners who passed it.",
+            "passed_share": "passed / judged, 0 to 1: the difficulty of classical test theory.",
+            "discrimination": "Correlation of passing it with the other points of the submission, -1 to 1; null where all or "
+            "none passed, or all have the same other points.",
+        },
+        f"""select r.topic, c.task, c.check_name, any_value(c.title) as title, count(*) as judged,
+  count(*) filter (c.outcome = 'passed') as passed, avg((c.outcome = 'passed')::integer) as passed_share,
+  case when var_pop((c.outcome = 'passed')::integer) > 0 and var_pop(r.points - c.points) > 1e-9
+    then corr((c.outcome = 'passed')::integer, r.points - c.points) end as discrimination
+from {_COUNTED}
+join check_results c using (job_key)
+group by r.topic, c.task, c.check_name
+order by passed_share, r.topic, c.task, c.check_name""",
+    ),
+    BookView(
+        "common_misconceptions",
+        "Which misconceptions the checks have recognised, in submissions that count.",
+        {
+            "topic": "The lab.",
+            "task": "Letter of the task.",
+            "misconception": "Its name.",
+            "learners": "Learners who hold it.",
+            "share": "learners / learners with a graded submission of the topic, 0 to 1.",
+        },
+        f"""with graded as (select topic, count(*) as learners from marks where counted_submission is not null group by topic)
+select r.topic, c.task, c.misconception, count(distinct m.learner) as learners,
+  count(distinct m.learner) / any_value(g.learners) as share
+from {_COUNTED}
+join check_results c using (job_key)
+join graded g on g.topic = r.topic
+where c.misconception is not null and c.outcome <> 'passed'
+group by r.topic, c.task, c.misconception
+order by learners desc, r.topic, c.task, c.misconception""",
+    ),
+    BookView(
+        "needs_help",
+        "Who needs help now, and why.",
+        {
+            "learner": "Who.",
+            "topic": "In which lab.",
+            "reason": "not graded: what counts was refused or lost; stuck: less than half of the points after three attempts "
+            "or more; behind: less than half of the points; missing: nothing handed in where most have.",
+            "attempts": "Submissions of the topic.",
+            "share": "Points that count / max_points, 0 to 1; null: none is graded.",
+        },
+        """with cohort as (select topic, count(*) as learners from marks group by topic),
+everybody as (select count(*) as n from learners)
+select learner, topic,
+  case when not is_graded then 'not graded' when attempts >= 3 then 'stuck' else 'behind' end as reason,
+  attempts, share_of as share
+from (
+  select m.*, m.points / m.max_points as share_of,
+    exists (
+      from submissions s join runs r using (job_key)
+      where s.submission_id = m.counted_submission and r.status = 'graded'
+    ) as is_graded
+  from marks m
+)
+where not is_graded or share_of < 0.5
+union all by name
+select l.learner, c.topic, 'missing' as reason, 0 as attempts, null as share
+from learners l cross join cohort c cross join everybody e
+where c.learners > 0.5 * e.n and not exists (from marks m where m.learner = l.learner and m.topic = c.topic)
+order by share nulls first, learner, topic""",
+    ),
+    BookView(
+        "alike_learners",
+        "Learners whose answers are unusually alike, over all tasks that were compared. A hint for a human, no mark.",
+        {
+            "learner_a": "One of the two.",
+            "learner_b": "The other.",
+            "tasks": "Tasks in which they are alike.",
+            "highest": "The highest likeness of these, 0 to 1.",
+            "shared": "Fingerprints in both, of all these tasks.",
+        },
+        """select learner_a, learner_b, count(*) as tasks, max(likeness) as highest, sum(shared)::bigint as shared
+from alike
+group by all
+order by shared desc, learner_a, learner_b""",
+    ),
 )
 # DuckDB takes a column two thousand rows at a time: whole pictures would take more memory than it has, and a book that it
 # cannot work its log into.
@@ -266,6 +449,11 @@ def schema_text() -> str:
         lines += ["", "| column | type | what it holds |", "| --- | --- | --- |"]
         lines += [f"| {c.name} | {c.type.split()[0]} | {c.holds} |" for c in table.columns]
         lines.append("")
+    lines += ["## Views", "", "What instructors ask first; a view is worked out anew each time.", ""]
+    for view in VIEWS:
+        lines += [f"### {view.name}", "", view.holds, "", "| column | what it holds |", "| --- | --- |"]
+        lines += [f"| {name} | {holds} |" for name, holds in view.columns.items()]
+        lines.append("")
     lines += ["## Queries to begin with", ""]
     for question, sql in QUESTIONS:
         lines += [question, "", "```sql", sql, "```", ""]
@@ -315,7 +503,7 @@ class Gradebook:
             raise WorkshopError(f"{path} is a folder; a gradebook is a file. Name a file in it.")
         con = duckdb.connect(str(path), read_only=read_only, config=CONFIG)
         try:
-            _recognise(path, con)
+            _recognise(path, con, read_only)
         except BaseException:
             con.close()
             raise
@@ -491,18 +679,32 @@ where database_name = current_database() and schema_name = 'main' and not intern
 """
 
 
-def _recognise(path: Path, con: duckdb.DuckDBPyConnection) -> None:
+def _recognise(path: Path, con: duckdb.DuckDBPyConnection, read_only: bool) -> None:
+    """Raises WorkshopError for what is no gradebook. One of an earlier version gets what it lacks, if it may be written."""
     found = con.execute(_COLUMNS).fetchall()
     versions = []
     if ("meta", "schema_version") in found:
         versions = con.execute("select try_cast(schema_version as integer) from meta").fetchall()
-    if len(versions) == 1 and (versions[0][0] or 0) > SCHEMA_VERSION:
+    version = versions[0][0] or 0 if len(versions) == 1 else 0
+    if version > SCHEMA_VERSION:
         raise WorkshopError(
-            f"{path} was written by a newer version of the workshop (tables of version {versions[0][0]}, here "
+            f"{path} was written by a newer version of the workshop (tables of version {version}, here "
             f"{SCHEMA_VERSION}). Update the workshop, or name another file."
         )
-    if versions != [(SCHEMA_VERSION,)] or not {(t.name, c.name) for t in SCHEMA for c in t.columns} <= set(found):
+    wanted = {(t.name, c.name) for t in SCHEMA for c in t.columns if t.since <= version}
+    if version < 1 or not wanted <= set(found):
         raise WorkshopError(f"{path} is a DuckDB file, but no gradebook. Name another file, or move this one away.")
+    if version == SCHEMA_VERSION:
+        return
+    if read_only:
+        raise WorkshopError(
+            f"{path} was written by an earlier version of the workshop. Run python -m grader cohort with it once more: what "
+            "is in it stays, and is not graded again."
+        )
+    con.execute("begin")
+    _create_all(con, since=version + 1)
+    con.execute("update meta set schema_version = ?", [SCHEMA_VERSION])
+    con.execute("commit")
 
 
 def _make(path: Path) -> None:
@@ -516,8 +718,7 @@ def _make(path: Path) -> None:
         fresh = Path(folder) / "book"
         with duckdb.connect(str(fresh), config=CONFIG) as con:
             con.execute("begin")
-            for table in SCHEMA:
-                _create(con, table)
+            _create_all(con)
             con.execute("insert into meta values (?, ?::timestamp, null)", [SCHEMA_VERSION, _utc(datetime.now(UTC))])
             con.execute("commit")
         try:
@@ -526,6 +727,18 @@ def _make(path: Path) -> None:
             return
         except OSError:  # a file system without hard links
             os.rename(fresh, path)
+
+
+def _create_all(con: duckdb.DuckDBPyConnection, since: int = 1) -> None:
+    """Makes the tables that came with this version or later, and all views."""
+    for table in SCHEMA:
+        if table.since >= since:
+            _create(con, table)
+    for view in VIEWS:
+        con.execute(f"create or replace view {view.name} as {view.sql}")
+        con.execute(f"comment on view {view.name} is {_quoted(view.holds)}")
+        for name, holds in view.columns.items():
+            con.execute(f"comment on column {view.name}.{name} is {_quoted(holds)}")
 
 
 def _create(con: duckdb.DuckDBPyConnection, table: BookTable) -> None:

@@ -17,12 +17,13 @@ from pathlib import Path
 
 import duckdb
 import jsonschema
+import numpy as np
 import pytest
 
 from grader import gradebook
 from grader.course import Course, ExtraTime, LatePolicy, Seeds, load_course
 from grader.export import COLUMNS, defused, export
-from grader.gradebook import QUESTIONS, SCHEMA, Gradebook, HandedIn, _explained, schema_text
+from grader.gradebook import QUESTIONS, SCHEMA, SCHEMA_VERSION, VIEWS, Gradebook, HandedIn, _explained, schema_text
 from grader.job import Job, Outcome
 from grader.limits import Limits
 from workshop.errors import UsageError, WorkshopError
@@ -326,8 +327,61 @@ def test_a_new_book_is_empty_explained_and_alone_in_its_folder(tmp_path: Path) -
                 "select table_name, column_name, comment from duckdb_columns() where not internal"
             )
         }
-        assert columns == {(t.name, c.name): c.holds for t in SCHEMA for c in t.columns}
+        of_views = {(v.name, name): holds for v in VIEWS for name, holds in v.columns.items()}
+        assert columns == {(t.name, c.name): c.holds for t in SCHEMA for c in t.columns} | of_views
+        views = dict(book.select("select view_name, comment from duckdb_views() where not internal"))
+        assert views == {v.name: v.holds for v in VIEWS}
     assert [f.name for f in path.parent.iterdir()] == ["book.duckdb"]
+
+
+def test_a_book_of_an_earlier_version_gets_what_it_lacks_when_it_is_written(path: Path) -> None:
+    with Gradebook.open(path) as book:
+        fill(book, ("ada", job(1), 0, outcome(job(1), 5)))
+        book.settle(Course())
+        for view in VIEWS:
+            book.select(f"drop view {view.name}")
+        for table in ("reviews", "alike"):
+            book.select(f"drop table {table}")
+        book.select("update meta set schema_version = 1")
+    with pytest.raises(WorkshopError, match="earlier version"):
+        Gradebook.read(path)
+    Gradebook.open(path).close()
+    with Gradebook.read(path) as book:
+        assert book.select("select learner, points from points_by_learner").rows == (("ada", 5.0),)
+        assert len(book.select("from reviews")) == 0
+
+
+def test_views_answer_what_instructors_ask(book: Gradebook) -> None:
+    fill(
+        book,
+        ("ada", job(1), 0, outcome(job(1), 10)),
+        ("ada", job(2, "4.1"), 0, outcome(job(2, "4.1"), 10)),
+        ("ben", job(3), 0, outcome(job(3), 4)),
+        ("ben", job(4), 1, outcome(job(4), 4)),
+        ("ben", job(5), 2, outcome(job(5), 4)),
+        ("eve", job(6), 0, outcome(job(6), 7)),
+        ("eve", job(7, "4.1"), 0, outcome(job(7, "4.1"), findings=REFUSED)),
+        ("zoe", job(8), 0, outcome(job(8), 0)),
+    )
+    book.settle(Course())
+    assert book.select("select learner, topics, points, share from points_by_learner").rows == (
+        ("ada", 2, 20.0, 1.0), ("ben", 1, 4.0, 0.4), ("eve", 2, 7.0, 0.35), ("zoe", 1, 0.0, 0.0),
+    )  # fmt: skip
+    assert book.select("select module, points from points_by_module where learner = 'ada'").rows == (
+        (3, 10.0),
+        (4, 10.0),
+    )
+    hardest = book.select(
+        "select check_name, judged, passed, discrimination from hardest_checks where topic = '3.6'"
+    ).rows
+    assert [row[:3] for row in hardest] == [("one_price", 4, 1), ("no_doubles", 4, 2), ("rows_survive", 4, 3)]
+    assert hardest[1][3] == pytest.approx(np.corrcoef([1, 0, 1, 0], [7, 4, 4, 0])[0, 1])
+    assert book.select("from common_misconceptions where topic = '3.6'").rows == (
+        ("3.6", "b", "append_only", 3, 0.75), ("3.6", "a", "append_only", 2, 0.5),
+    )  # fmt: skip
+    assert book.select("select learner, topic, reason from needs_help").rows == (
+        ("eve", "4.1", "not graded"), ("zoe", "3.6", "behind"), ("ben", "3.6", "stuck"),
+    )  # fmt: skip
 
 
 def test_the_page_about_the_book_is_fresh() -> None:
@@ -388,7 +442,7 @@ def scratched(path: Path) -> None:
         (foreign, "but no gradebook"),
         (other_meta, "but no gradebook"),
         (lambda path: of_version(0, path), "but no gradebook"),
-        (lambda path: of_version(2, path), "newer version"),
+        (lambda path: of_version(3, path), "newer version"),
         (half_a_file, "damaged"),
         (scratched, "damaged"),
     ],
@@ -424,7 +478,7 @@ def test_a_book_is_made_where_there_are_no_hard_links(path: Path, monkeypatch: p
 
     monkeypatch.setattr(os, "link", refuses)
     Gradebook.open(path).close()
-    assert Gradebook.rows_for_comparison(path)["meta"] == [(1,)]
+    assert Gradebook.rows_for_comparison(path)["meta"] == [(SCHEMA_VERSION,)]
 
 
 def test_of_two_who_make_the_same_book_the_first_wins(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -707,7 +761,7 @@ def test_both_exports_say_the_same(path: Path, tmp_path: Path) -> None:
             ("zoe", job(7), 1, None),
         )
         book.settle(course(tmp_path, DUE))
-    rows = exported(path, "csv")
+    rows, none = exported(path, "csv"), ("", "", "")
     assert list(rows[0]) == list(COLUMNS)
     assert rows == [
         {
@@ -721,10 +775,13 @@ def test_both_exports_say_the_same(path: Path, tmp_path: Path) -> None:
             "reproduction": "same",
             "needs_a_human": "false",
             "findings": "frame_mended",
+            "review_points": "",
+            "review_max_points": "",
+            "review_comments": "",
         },
-        dict(zip(COLUMNS, ("ben", "3.6", "10", "10", "10", "0", "2", "same", "false", ""), strict=True)),
-        dict(zip(COLUMNS, ("eve", "3.6", "6", "10", "6", "0", "2", "same", "true", ""), strict=True)),
-        dict(zip(COLUMNS, ("zoe", "3.6", "", "", "", "", "1", "", "false", ""), strict=True)),
+        dict(zip(COLUMNS, ("ben", "3.6", "10", "10", "10", "0", "2", "same", "false", "", *none), strict=True)),
+        dict(zip(COLUMNS, ("eve", "3.6", "6", "10", "6", "0", "2", "same", "true", "", *none), strict=True)),
+        dict(zip(COLUMNS, ("zoe", "3.6", "", "", "", "", "1", "", "false", "", *none), strict=True)),
     ]
     nested = exported(path, "json")
     assert [(r["learner"], r["points"], r["needs_a_human"]) for r in nested] == [
@@ -753,7 +810,7 @@ def test_an_export_of_what_is_not_settled_or_not_there_is_refused(path: Path) ->
         fill(book, ("ada", job(1), 0, outcome(job(1))))
     with pytest.raises(WorkshopError, match="have not been worked out"):
         exported(path, "csv")
-    with pytest.raises(UsageError, match="csv, json"):
+    with pytest.raises(UsageError, match="csv, canvas, moodle, junit, json"):
         exported(path, "xlsx")
     with pytest.raises(WorkshopError, match="no gradebook"):
         exported(path.with_name("none"), "csv")
@@ -904,6 +961,8 @@ def test_two_books_of_one_cohort_are_the_same_row_for_row(tmp_path: Path) -> Non
         "findings": 30,
         "pictures": 90,
         "marks": 20,
+        "reviews": 0,
+        "alike": 0,
     }
     with Gradebook.open(halting) as book:
         book.record([(work[0][1], outcome(work[0][1], 1))], replace=True)
