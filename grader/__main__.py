@@ -1,4 +1,4 @@
-"""python -m grader grade NOTEBOOK | cohort SUBMISSIONS | export BOOK | kernels | sample"""
+"""python -m grader grade NOTEBOOK | cohort SUBMISSIONS | export BOOK | report BOOK | kernels | sample"""
 
 from __future__ import annotations
 
@@ -184,6 +184,26 @@ def export(book: Path, kind: str, out: Path | None) -> None:
     except BaseException:
         os.unlink(partial)
         raise
+
+
+@cli.command()
+@click.argument("book", type=click.Path(path_type=Path))
+@click.option(
+    "--out", type=click.Path(path_type=Path), default=None, help="Folder for the report; default: BOOK.report."
+)
+@click.option(
+    "--pages",
+    type=click.Path(path_type=Path),
+    default=None,
+    help="Folder with learners' feedback, as cohort has made it; default: BOOK.pages, where it is.",
+)
+def report(book: Path, out: Path | None, pages: Path | None) -> None:
+    """Writes a static site about a cohort that opens from its folder: index.html."""
+    from grader.report import report as run
+
+    place = out or Path(f"{book}.report")
+    count = run(book, place, pages=pages)
+    click.echo(f"{count:,} pages. Open {place / 'index.html'}")
 
 
 @cli.command()
