@@ -219,7 +219,7 @@ class _Site:
             late = sum(bool(of[item.id][2]) for of in self.marks.values() if item.id in of)
             topics.append({"topic": item, "n": len(shares), "bins": bins(shares), "late": late,
                            "mean": float(np.mean(shares)) if shares else None})  # fmt: skip
-        help_wanted = self.book.select("from needs_help").dicts()
+        help_wanted = _by_need(self.book.select("from needs_help").dicts())
         alike = self.book.select("from alike_learners").dicts()
         human = self.book.select("select count(*) from runs where needs_a_human").value()
         return {
@@ -280,6 +280,19 @@ class _Site:
         points, most = (sum(s[k] or 0 for s in sections) for k in ("points", "max_points"))
         self._page("learner.html", f"learners/{self.places[name]}.html", root="../", name=name, sections=sections,
                    points=points, most=most)  # fmt: skip
+
+
+REASONS = {"not graded": 4, "stuck": 3, "behind": 2, "missing": 1}  # how much each weighs
+
+
+def _by_need(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Rows of needs_help as one a learner: by reason the topics; whoever needs most comes first."""
+    found = []
+    for learner, mine in _grouped(rows, "learner").items():
+        by_reason = {r: [m["topic"] for m in mine if m["reason"] == r] for r in REASONS}
+        found.append({"learner": learner, "reasons": {r: t for r, t in by_reason.items() if t},
+                      "weight": sum(REASONS[m["reason"]] for m in mine)})  # fmt: skip
+    return sorted(found, key=lambda f: (-f["weight"], f["learner"]))
 
 
 def _places(learners: Iterable[str]) -> dict[str, str]:
