@@ -1,4 +1,4 @@
-"""python -m grader grade NOTEBOOK | cohort SUBMISSIONS | export BOOK | report BOOK | kernels | sample"""
+"""python -m grader grade NOTEBOOK | cohort SUBMISSIONS | export BOOK | alike BOOK SUBMISSIONS | report BOOK | kernels | sample"""
 
 from __future__ import annotations
 
@@ -184,6 +184,23 @@ def export(book: Path, kind: str, out: Path | None) -> None:
     except BaseException:
         os.unlink(partial)
         raise
+
+
+@cli.command()
+@click.argument("book", type=click.Path(path_type=Path))
+@click.argument("submissions", type=click.Path(path_type=Path))
+@click.option("--pattern", default=None, help="How paths below SUBMISSIONS are made, as for cohort.")
+def alike(book: Path, submissions: Path, pattern: str | None) -> None:
+    """Looks for answers that are unusually alike, and keeps the pairs in BOOK: a hint for a human, never a mark. The report
+    shows the passages side by side."""
+    from grader.alike import alike as run
+
+    found = run(book, submissions, pattern=pattern, say=lambda text: click.echo(text, err=True))
+    for p in found[:20]:
+        click.echo(
+            f"{p['topic']}  {p['learner_a']} and {p['learner_b']}: {p['shared']} fingerprints, {p['likeness']:.0%}"
+        )
+    click.echo(f"{len(found)} pairs are unusually alike." if found else "No two answers are unusually alike.")
 
 
 @cli.command()

@@ -229,10 +229,9 @@ SCHEMA = (
     ),
     BookTable(
         "alike",
-        "Pairs of learners whose answers to a task share more than chance or the lab explains. A hint for a human, no mark.",
+        "Pairs of learners whose answers in a lab share more than chance or the lab explains. A hint for a human, no mark.",
         (
             Column("topic", "varchar not null", "The lab."),
-            Column("task", "varchar not null", "Letter of the task."),
             Column("learner_a", "varchar not null", "One of the two; the first by name."),
             Column("learner_b", "varchar not null", "The other."),
             Column(
@@ -240,10 +239,12 @@ SCHEMA = (
             ),
             Column("shared", "integer not null", "Fingerprints in both, without those that the lab gave or many have."),
             Column(
-                "passages", "json not null", "The passages: a list of {a: [first, last line], b: [first, last line]}."
+                "passages",
+                "json not null",
+                "What is alike, the longest first: a list of {a, b}, each with line (of its code, from 1) and text.",
             ),
         ),
-        unique=("topic", "task", "learner_a", "learner_b"),
+        unique=("topic", "learner_a", "learner_b"),
         since=2,
     ),
 )
@@ -368,15 +369,15 @@ order by share nulls first, learner, topic""",
     ),
     BookView(
         "alike_learners",
-        "Learners whose answers are unusually alike, over all tasks that were compared. A hint for a human, no mark.",
+        "Learners whose answers are unusually alike, over all labs that were compared. A hint for a human, no mark.",
         {
             "learner_a": "One of the two.",
             "learner_b": "The other.",
-            "tasks": "Tasks in which they are alike.",
+            "topics": "Labs in which they are alike.",
             "highest": "The highest likeness of these, 0 to 1.",
-            "shared": "Fingerprints in both, of all these tasks.",
+            "shared": "Fingerprints in both, of all these labs.",
         },
-        """select learner_a, learner_b, count(*) as tasks, max(likeness) as highest, sum(shared)::bigint as shared
+        """select learner_a, learner_b, count(*) as topics, max(likeness) as highest, sum(shared)::bigint as shared
 from alike
 group by all
 order by shared desc, learner_a, learner_b""",
@@ -596,6 +597,14 @@ class Gradebook:
         for number, png in pictures.items():
             evidence[number - 1]["png_base64"] = base64.b64encode(png).decode()
         return result
+
+    def set_alike(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Puts pairs (by the columns of alike; passages as plain JSON types) in place of those that are there."""
+        names = [c.name for c in BY_NAME["alike"].columns]
+        made = [tuple(json.dumps(r[n]) if n == "passages" else r[n] for n in names) for r in rows]
+        with self._transaction() as con:
+            con.execute("delete from alike")
+            _insert(con, "alike", made)
 
     def settle(self, course: Course) -> int:
         """Works out all marks anew by the course's policy, all or nothing; returns how many there are. A submission that is

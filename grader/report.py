@@ -12,6 +12,7 @@ import base64
 import glob
 import hashlib
 import io
+import json
 import os
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -34,7 +35,7 @@ from workshop.render import COLOURS, SIGNS, number
 from workshop.topics import load_checks, planned_topic, syllabus
 
 LEARNERS_AT_ONCE = 50
-SHOWN = 25  # rows of a list on the first page
+SHOWN, PAIRS = 25, 200  # rows of a list on the first page; pairs on theirs
 BINS = 10
 # A learner's topics as a strip of squares: nothing, 0 points, ... all points. Ends of cividis, which reads in grey as well.
 SCALE = ((0, 34, 78), (55, 67, 108), (101, 105, 112), (144, 142, 120), (191, 180, 106), (254, 232, 56))
@@ -114,6 +115,7 @@ def _prepare(out: Path) -> None:
         raise UsageError(f"{out} is a file; a report is a folder. Name another one.")
     if out.is_dir() and any(out.iterdir()) and not (out / STAMP).exists():
         raise UsageError(f"{out} holds something that is no report. Name another folder, or empty it.")
+    (out / "alike.html").unlink(missing_ok=True)
     for name in ("topics", "learners"):
         shutil.rmtree(out / name, ignore_errors=True)
         (out / name).mkdir(parents=True)
@@ -179,6 +181,11 @@ class _Site:
         for item in self.topics:
             self._topic(item, checks.get(item.id, []), misconceptions.get(item.id, []))
             meter.advance(1)
+        pairs = self.book.select(f"from alike order by shared desc, topic, learner_a, learner_b limit {PAIRS}").dicts()
+        if pairs:
+            for p in pairs:
+                p["passages"] = json.loads(p["passages"])
+            self._page("alike.html", "alike.html", root="", pairs=pairs, places=self.places)
         names = list(self.marks)
         for begin in range(0, len(names), LEARNERS_AT_ONCE):
             for name, sections in self._sections(names[begin : begin + LEARNERS_AT_ONCE]):
