@@ -63,6 +63,9 @@ tests)
   echo "Installing what the tests need ..."
   "$venv/bin/python" -m pip install -q --disable-pip-version-check -r requirements-test.txt
   command -v chromium >/dev/null || command -v chromium-browser >/dev/null || apt chromium
+  # What looks for pages that a screen reader or a keyboard cannot use.
+  command -v npm >/dev/null || apt npm
+  npm install --silent --no-audit --no-fund --no-save --prefix "$venv/axe" axe-core@4.14.1 >/dev/null
   touch "$venv/installed-tests"
   ;;
 *)
