@@ -1,4 +1,4 @@
-"""python -m grader grade NOTEBOOK | cohort SUBMISSIONS | export BOOK | alike BOOK SUBMISSIONS | report BOOK | kernels | sample"""
+"""python -m grader grade | cohort | export | review | alike | report | kernels | sample; each has --help."""
 
 from __future__ import annotations
 
@@ -184,6 +184,56 @@ def export(book: Path, kind: str, out: Path | None) -> None:
     except BaseException:
         os.unlink(partial)
         raise
+
+
+@cli.command()
+@click.argument("book", type=click.Path(path_type=Path))
+@click.option(
+    "--sheet", type=click.Path(path_type=Path, dir_okay=False), default=None, help="Write a CSV to be filled in."
+)
+@click.option(
+    "--read", "filled", type=click.Path(path_type=Path, dir_okay=False), default=None, help="Take a filled one."
+)
+@click.option("--reviewer", default=None, help="Who reviews; default: your user name.")
+@click.option(
+    "--pages",
+    type=click.Path(path_type=Path),
+    default=None,
+    help="Folder with executed notebooks, as cohort has made it; default: BOOK.pages.",
+)
+def review(book: Path, sheet: Path | None, filled: Path | None, reviewer: str | None, pages: Path | None) -> None:
+    """Takes marks and comments for what learners have written in words, by the rubrics of the syllabus: asks in the terminal, or
+    by a CSV. They stay when work is graded again, and are in the exports and the report."""
+    import getpass
+    import io
+
+    from grader import review as by_hand
+    from grader.files import write_whole
+    from grader.gradebook import Gradebook
+    from workshop.errors import UsageError
+
+    if sheet and filled:
+        raise UsageError("Either --sheet or --read: the one writes a CSV to be filled in, the other takes it.")
+    folder = pages or Path(f"{book}.pages")
+    with Gradebook.read(book) as opened:
+        found = by_hand.items(opened, folder if folder.is_dir() else None)
+    if sheet:
+        text = io.StringIO()
+        by_hand.write_sheet(found, text)
+        write_whole(sheet, text.getvalue())
+        click.echo(f"{len(found)} lines, {sum(i.points is None for i in found)} of them open: {sheet}")
+        return
+    if filled:
+        try:
+            text = filled.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise UsageError(f"{filled} cannot be read as UTF-8 text: {error}.") from None
+        given = by_hand.read_sheet(text, str(filled), found)
+    else:
+        given = by_hand.ask(found, lambda text: click.prompt(text, default="", show_default=False), click.echo)
+    with Gradebook.open(book) as opened:
+        count = by_hand.record(opened, given, reviewer or getpass.getuser())
+    click.echo(f"{count} marks are kept in {book}.")
 
 
 @cli.command()

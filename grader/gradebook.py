@@ -598,6 +598,13 @@ class Gradebook:
             evidence[number - 1]["png_base64"] = base64.b64encode(png).decode()
         return result
 
+    def set_reviews(self, rows: Sequence[tuple[Any, ...]]) -> int:
+        """Puts reviews (rows by the columns of reviews) in place of those of the same learner, topic, task and criterion, all
+        or nothing; returns how many."""
+        with self._transaction() as con:
+            _insert(con, "reviews", rows, "insert or replace")
+        return len(rows)
+
     def set_alike(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Puts pairs (by the columns of alike; passages as plain JSON types) in place of those that are there."""
         names = [c.name for c in BY_NAME["alike"].columns]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import glob
 import hashlib
 import os
 from collections.abc import Sequence
@@ -13,9 +14,22 @@ from grader.collect import Submission, safe_name
 from grader.files import clear_partial, write_whole
 from grader.plan import Planned
 from grader.result import write
-from workshop.topics import topic
+from workshop.topics import Topic, topic
 
 MARK = ".job"  # in a submission's folder: the key of the job whose pages these are
+
+
+def page_of(pages: Path | None, learner: str, item: Topic, job_key: str | None) -> Path | None:
+    """The folder with the pages of a run in a folder that grading has made; None where there is none."""
+    if pages is None or job_key is None:
+        return None
+    source, name = pages / safe_name(learner) / item.module, glob.escape(item.folder)
+    marks = [
+        source / item.folder / MARK,
+        *sorted(source.glob(f"{name}*/*/{MARK}")),
+        *sorted(source.glob(f"{name}-*/{MARK}")),
+    ]
+    return next((m.parent for m in marks if m.is_file() and m.read_text(encoding="utf-8") == job_key), None)
 
 
 class Pages:

@@ -9,7 +9,6 @@ What learners wrote goes in as escaped text alone; the only script sorts and fil
 from __future__ import annotations
 
 import base64
-import glob
 import hashlib
 import io
 import json
@@ -28,7 +27,7 @@ from PIL import Image
 from grader.collect import safe_name
 from grader.files import write_whole
 from grader.gradebook import Gradebook
-from grader.pages import MARK
+from grader.pages import page_of
 from grader.progress import Meter
 from workshop.errors import UsageError, WorkshopError
 from workshop.render import COLOURS, SIGNS, number
@@ -268,12 +267,7 @@ class _Site:
 
     def _files(self, learner: str, item: Any, job_key: str | None) -> list[str]:
         """Feedback and executed notebook of the submission that counts, beside the learner's page: their places from there."""
-        if self.pages is None or job_key is None:
-            return []
-        source = self.pages / safe_name(learner) / item.module
-        marks = [source / item.folder / MARK, *sorted(source.glob(f"{glob.escape(item.folder)}*/*/{MARK}")),
-                 *sorted(source.glob(f"{glob.escape(item.folder)}-*/{MARK}"))]  # fmt: skip
-        place = next((m.parent for m in marks if m.is_file() and m.read_text(encoding="utf-8") == job_key), None)
+        place = page_of(self.pages, learner, item, job_key)
         found = []
         for name in ("feedback.html", "executed.ipynb"):
             if place is not None and (place / name).is_file():

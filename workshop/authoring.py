@@ -96,7 +96,7 @@ def finish(parsed: NotebookNode, about: dict[str, str], *, solved: bool, prefix:
     cells, seen = [], set()
     for cell in parsed.cells:
         text = solve(cell.source, solved) if cell.cell_type == "code" else cell.source
-        mine = [t for t in tags(cell) if t.startswith(("task-", "check-", "parameters", "setup"))]
+        mine = [t for t in tags(cell) if t.startswith(("task-", "check-", "rationale-", "parameters", "setup"))]
         stem = f"{prefix}-{mine[0]}" if mine else f"{prefix}-{hashlib.sha256(cell.source.encode()).hexdigest()[:10]}"
         name, n = stem, 1
         while name in seen:

@@ -26,12 +26,23 @@ YAML = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the same language, ten t
 
 
 @dataclass(frozen=True)
+class Criterion:
+    """One line of a rubric, by which a human reads a learner's reasons: its name, the most points, what it asks."""
+
+    name: str
+    points: float
+    asks: str
+
+
+@dataclass(frozen=True)
 class Task:
-    """One lettered task of a lab. ``kind``: pipeline, sql, policy or optimization."""
+    """One lettered task of a lab. ``kind``: pipeline, sql, policy or optimization. ``rubric``: where the task asks for reasons
+    in words, in the lab's cell tagged rationale-<letter>."""
 
     letter: str
     kind: str
     does: str
+    rubric: tuple[Criterion, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -148,7 +159,7 @@ def syllabus() -> Syllabus:
                 lesson_minutes=t["minutes"]["lesson"],
                 lab_minutes=t["minutes"]["lab"],
                 prerequisites=tuple(t["prerequisites"]),
-                tasks=tuple(Task(letter, task["kind"], task["does"]) for letter, task in t["tasks"].items()),
+                tasks=tuple(_task(letter, task) for letter, task in t["tasks"].items()),
                 takes_home=t["takes_home"],
                 module=folder,
                 withheld=tuple(t.get("withheld", ())),
@@ -157,6 +168,11 @@ def syllabus() -> Syllabus:
         )
         modules.append(Module(m["number"], m["slug"], m["title"], m["takes_home"], m.get("story", ""), topics))
     return Syllabus(plain["course"], tuple(modules))
+
+
+def _task(letter: str, given: Mapping[str, Any]) -> Task:
+    rubric = tuple(Criterion(name, float(c["points"]), c["asks"]) for name, c in given.get("rubric", {}).items())
+    return Task(letter, given["kind"], given["does"], rubric)
 
 
 def planned_topic(topic_id: str) -> Topic:
