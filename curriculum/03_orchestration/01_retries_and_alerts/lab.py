@@ -131,6 +131,12 @@ except TODO:
 # %% tags=["check-a"]
 lab.check("a")
 
+# %% [markdown] tags=["rationale-a"]
+# **Your reasons, task a.** Double-click this cell and write under the line, in at most 120 words: what did you trade for what,
+# with which figures, and when would you choose otherwise? In a course, a human reads it; on your own, read it again in a week.
+#
+# ---
+
 # %% [markdown]
 # ## Task b: who is woken by what
 #
