@@ -558,7 +558,7 @@ def read_policy(value: Any, reports: Sequence[int]) -> dict[str, Any]:
 SETTINGS = (("quick", 0.06), ("middling", 0.5), ("slow", 0.94))
 INCIDENTS, DAYS = 600, 182
 LAST_MINUTE = 12  # of these: deadlines that have passed when the group looks
-PAST, PAST_DAYS = 200, 182
+PAST, PAST_DAYS = 600, 182
 PAGED_SHARE, MISROUTED_SHARE = 0.95, 0.05
 HASTY_SHARE = 0.25
 FEW_ROWS, FEW_OF_THE_WAY = 10, 0.50  # late in incidents with fewer failed rows
