@@ -554,12 +554,6 @@ def policy(history):
 # -             if c["is_business_critical"]
 
 
-# %% [b] wrong owner_where_it_is_quiet fails=pages_reach_the_cause says="hit no report"
-# By day the owner of the table will do.
-# -             "SEV4": path | {"when": "office hours"},
-# +             "SEV4": path | {"when": "office hours", "page": "table"},
-
-
 # %% [b] wrong owner_of_lesser_ones fails=pages_reach_the_cause says="does not own the cause"
 # By day the owner of the table will do.
 # -             "SEV3": path | {"when": "office hours"},

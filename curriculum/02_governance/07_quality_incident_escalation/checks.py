@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone
 from functools import cached_property
@@ -945,6 +945,19 @@ def pages_keep_the_hours(lab: Lab) -> str:
     return "At night for what cannot wait, in office hours where no critical report is hit."
 
 
+def _expect_routed(which: str, opened: Mapping[str, Sequence[bool]], policy: Mapping[str, Any]) -> None:
+    """Groups by what their alerts feed: whether the first page of each went to the right team."""
+    for kind, right in opened.items():
+        wrong = list(right).count(False)
+        expect(
+            not _rejected(wrong, len(right), MISROUTED_SHARE),
+            f"{which} the groups that {kind}, {wrong} of {len(right)} paged a team that does not own the cause "
+            f"({wrong / max(len(right), 1):.0%}; at most {MISROUTED_SHARE:.0%} are allowed).",
+            ask="By which path do they go, how long do they wait, and who can mend what came in wrong?",
+            misconception="wait" if policy["paths"].get("SEV1", {}).get("page") == "cause" else "owner",
+        )
+
+
 @check("b", "pages reach the owner of the cause", points=0.75)
 def pages_reach_the_cause(lab: Lab) -> str:
     """A page to somebody who cannot mend it costs an hour and a night's sleep."""
@@ -960,22 +973,15 @@ def pages_reach_the_cause(lab: Lab) -> str:
             ask="When the page goes out, which tables of the group have failed already?",
             misconception="owner" if _asked(lab, setting)["paths"].get("SEV1", {}).get("page") != "cause" else "wait",
         )
+    everywhere: dict[str, list[bool]] = {k: [] for k in KINDS}
     for setting in _settings(lab):
         opened: dict[str, list[bool]] = {k: [] for k in KINDS}
         for p in (p for r in _results(lab, setting) for p in r["pages"] if p["opening"]):
-            kind = 2 + p["night"] if p["impact"] == 2 else p["impact"]
-            opened[KINDS[kind]].append(p["right_team"])
-        for kind, right in opened.items():
-            wrong = right.count(False)
-            owner = _asked(lab, setting)["paths"].get("SEV1", {}).get("page") != "cause"
-            expect(
-                not _rejected(wrong, len(right), MISROUTED_SHARE),
-                f"With people and checks that are {setting.name}, of the groups that {kind}, {wrong} of {len(right)} paged a "
-                f"team that does not own the cause ({wrong / max(len(right), 1):.0%}; at most {MISROUTED_SHARE:.0%} are "
-                "allowed).",
-                ask="By which path do they go, how long do they wait, and who can mend what came in wrong?",
-                misconception="owner" if owner else "wait",
-            )
+            kind = KINDS[2 + p["night"] if p["impact"] == 2 else p["impact"]]
+            opened[kind].append(p["right_team"])
+            everywhere[kind].append(p["right_team"])
+        _expect_routed(f"With people and checks that are {setting.name}, of", opened, _asked(lab, setting))
+    _expect_routed("In all three replays, of", everywhere, _asked(lab, _settings(lab)[0]))
     return "; ".join(f"{s.name}: {g['misrouted']} of {g['groups']}" for s, g in _scores(lab))
 
 

@@ -269,10 +269,10 @@ for name, rows in history.items():
 #   Ours makes over a hundred. Contacts of other reports may get mails, and need none. It is **too early** if it goes out
 #   longer before the deadline than `notice_minutes` + 2 x (0.9 quantile of that history's `read_minutes` by day) + 20
 #   minutes.
-# * 5 and hasty hand-ons fail when a binomial test rejects them at 1e-4, in each replay; 5 also by what the alerts feed
-#   (critical reports at night, by day, others, none). Hearing is judged in each replay, by shares of the pages at night. For
-#   3 to 8, at least 95% of the incidents must be paged some time; for 8, there must be at least half as many notices as under
-#   ours.
+# * 5 and hasty hand-ons fail when a binomial test rejects them at 1e-4, in each replay; 5 also by what the alerts feed, there
+#   and over all three (critical reports at night, by day, others, none). Hearing is judged in each replay, by shares of the
+#   pages at night. For 3 to 8, at least 95% of the incidents must be paged some time; for 8, there must be at least half as
+#   many notices as under ours.
 
 
 # %% tags=["task-b"]
