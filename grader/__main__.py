@@ -210,11 +210,18 @@ def review(book: Path, sheet: Path | None, filled: Path | None, reviewer: str | 
     from grader import review as by_hand
     from grader.files import write_whole
     from grader.gradebook import Gradebook
+    from grader.pages import beside
     from workshop.errors import UsageError
+
+    def prompt(text: str) -> str | None:
+        try:
+            return click.prompt(text, default="", show_default=False)
+        except click.Abort:  # what was given before is kept
+            return None
 
     if sheet and filled:
         raise UsageError("Either --sheet or --read: the one writes a CSV to be filled in, the other takes it.")
-    folder = pages or Path(f"{book}.pages")
+    folder = pages or beside(book)
     with Gradebook.read(book) as opened:
         found = by_hand.items(opened, folder if folder.is_dir() else None)
     if sheet:
@@ -230,7 +237,7 @@ def review(book: Path, sheet: Path | None, filled: Path | None, reviewer: str | 
             raise UsageError(f"{filled} cannot be read as UTF-8 text: {error}.") from None
         given = by_hand.read_sheet(text, str(filled), found)
     else:
-        given = by_hand.ask(found, lambda text: click.prompt(text, default="", show_default=False), click.echo)
+        given = by_hand.ask(found, prompt, click.echo)
     with Gradebook.open(book) as opened:
         count = by_hand.record(opened, given, reviewer or getpass.getuser())
     click.echo(f"{count} marks are kept in {book}.")
@@ -268,7 +275,7 @@ def report(book: Path, out: Path | None, pages: Path | None) -> None:
     """Writes a static site about a cohort that opens from its folder: index.html."""
     from grader.report import report as run
 
-    place = out or Path(f"{book}.report")
+    place = out or book.with_suffix(".report")
     count = run(book, place, pages=pages)
     click.echo(f"{count:,} pages. Open {place / 'index.html'}")
 

@@ -25,7 +25,6 @@ from grader.findings import Refused
 from grader.gradebook import Gradebook
 from grader.limits import Limits
 from workshop.authoring import compose
-from workshop.errors import WorkshopError
 from workshop.topics import topic
 
 RUN, WINDOW = 10, 8  # tokens, hashes
@@ -173,11 +172,7 @@ def alike(
     were there). Returns them with their topic, most alike first. ``pattern``: as for cohort."""
     collection = collect(submissions, pattern)
     with Gradebook.open(book_path) as book:
-        if not book.is_settled:
-            raise WorkshopError(
-                f"{book_path} holds work whose marks have not been worked out. Run python -m grader cohort again: it "
-                "goes on where it was."
-            )
+        book.require_settled()
         counted = book.select("""
             select m.topic, m.learner, s.path, s.notebook_sha256
             from marks m

@@ -26,7 +26,7 @@ from grader.findings import Refused
 from grader.gradebook import Gradebook
 from grader.job import Job, Outcome, sources_digest
 from grader.limits import Limits
-from grader.pages import Pages
+from grader.pages import Pages, beside
 from grader.plan import Planned, Planner, Say
 from grader.progress import Meter, Signals
 from grader.result import printable, refusal
@@ -136,7 +136,7 @@ def grade_cohort(
 
         check_address(dask)
     rules, key = load_course(course), load_secret(secret)
-    place = pages or book.with_suffix(".pages")
+    place = pages or beside(book)
     if any(submissions.resolve() in path.resolve().parents for path in (book, place)):
         raise UsageError(f"{book} and {place} must not be in {submissions}: they would be taken for submissions.")
     collection = collect(submissions, pattern)

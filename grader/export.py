@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from grader.gradebook import Gradebook
-from workshop.errors import UsageError, WorkshopError
+from workshop.errors import UsageError
 from workshop.topics import syllabus
 
 FORMATS = ("csv", "canvas", "moodle", "junit", "json")
@@ -109,11 +109,7 @@ def export(book_path: Path, format: str, out: TextIO) -> None:
     if format not in FORMATS:
         raise UsageError(f"There is no export format {format!r}. Formats: {', '.join(FORMATS)}.")
     with Gradebook.read(book_path) as book:
-        if not book.is_settled:
-            raise WorkshopError(
-                f"{book_path} holds work whose marks have not been worked out. Run python -m grader cohort again: it "
-                "goes on where it was."
-            )
+        book.require_settled()
         rows = book.select(_ROWS).dicts()
         for row in rows:
             row["findings"], row["reviews"] = row["findings"] or [], row["reviews"] or []

@@ -251,6 +251,14 @@ SCHEMA = (
 _COUNTED = """marks m
 join submissions s on s.submission_id = m.counted_submission
 join runs r using (job_key)"""
+_STANDING = {
+    "topics": "Topics of which something is graded.",
+    "points": "Points that count, without reviews.",
+    "max_points": "Points that could be had in these topics.",
+    "share": "points / max_points, 0 to 1.",
+    "late": "Topics whose submission that counts was late.",
+    "review_points": "Points of reviews by hand; null: nothing is reviewed.",
+}
 VIEWS = (
     BookView(
         "points_by_module",
@@ -258,12 +266,7 @@ VIEWS = (
         {
             "learner": "Who.",
             "module": "Number of the module.",
-            "topics": "Topics of which something is graded.",
-            "points": "Points that count, without reviews.",
-            "max_points": "Points that could be had in these topics.",
-            "share": "points / max_points, 0 to 1.",
-            "late": "Topics whose submission that counts was late.",
-            "review_points": "Points of reviews by hand; null: nothing is reviewed.",
+            **_STANDING,
         },
         """with reviewed as (select learner, topic, sum(points) as points from reviews group by all)
 select m.learner, split_part(m.topic, '.', 1)::integer as module, count(*) as topics, sum(m.points) as points,
@@ -280,12 +283,7 @@ order by m.learner, module""",
         "How each learner stands.",
         {
             "learner": "Who.",
-            "topics": "Topics of which something is graded.",
-            "points": "Points that count, without reviews.",
-            "max_points": "Points that could be had in these topics.",
-            "share": "points / max_points, 0 to 1.",
-            "late": "Topics whose submission that counts was late.",
-            "review_points": "Points of reviews by hand; null: nothing is reviewed.",
+            **_STANDING,
         },
         """select learner, sum(topics)::bigint as topics, sum(points) as points, sum(max_points) as max_points,
   sum(points) / sum(max_points) as share, sum(late)::bigint as late, sum(review_points) as review_points
@@ -630,6 +628,14 @@ class Gradebook:
     def is_settled(self) -> bool:
         """Whether the marks stand for all submissions and runs in the book."""
         return self.select("select settled_at is not null from meta").value()
+
+    def require_settled(self) -> None:
+        """Raises WorkshopError where the marks do not stand for all that is in the book."""
+        if not self.is_settled:
+            raise WorkshopError(
+                f"{self.path} holds work whose marks have not been worked out. Run python -m grader cohort again: it "
+                "goes on where it was."
+            )
 
     @staticmethod
     def rows_for_comparison(path: Path) -> dict[str, list[tuple[Any, ...]]]:

@@ -19,6 +19,11 @@ from workshop.topics import Topic, topic
 MARK = ".job"  # in a submission's folder: the key of the job whose pages these are
 
 
+def beside(book: Path) -> Path:
+    """Where the pages of a book lie unless it is said otherwise."""
+    return book.with_suffix(".pages")
+
+
 def page_of(pages: Path | None, learner: str, item: Topic, job_key: str | None) -> Path | None:
     """The folder with the pages of a run in a folder that grading has made; None where there is none."""
     if pages is None or job_key is None:

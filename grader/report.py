@@ -27,9 +27,9 @@ from PIL import Image
 from grader.collect import safe_name
 from grader.files import write_whole
 from grader.gradebook import Gradebook
-from grader.pages import page_of
+from grader.pages import beside, page_of
 from grader.progress import Meter
-from workshop.errors import UsageError, WorkshopError
+from workshop.errors import UsageError
 from workshop.render import COLOURS, SIGNS, number
 from workshop.topics import load_checks, planned_topic, syllabus
 
@@ -93,16 +93,12 @@ def report(
     Raises WorkshopError for a book that cannot be read or whose marks have not been worked out, UsageError for a folder that is
     not empty and no report.
     """
-    _prepare(out)
-    folder = pages if pages is not None else Path(f"{book_path}.pages")
+    folder = pages if pages is not None else beside(book_path)
     if pages is not None and not folder.is_dir():
         raise UsageError(f"There is no folder {folder} with pages.")
     with Gradebook.read(book_path) as book:
-        if not book.is_settled:
-            raise WorkshopError(
-                f"{book_path} holds work whose marks have not been worked out. Run python -m grader cohort again: it "
-                "goes on where it was."
-            )
+        book.require_settled()
+        _prepare(out)
         site = _Site(book, out, folder if folder.is_dir() else None, title or syllabus().course["title"])
         with Meter() as meter:
             return site.write(meter)

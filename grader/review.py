@@ -152,9 +152,10 @@ def record(book: Gradebook, given: Sequence[tuple[Item, float, str | None]], rev
 
 
 def ask(
-    found: Sequence[Item], prompt: Callable[[str], str], show: Callable[[str], None]
+    found: Sequence[Item], prompt: Callable[[str], str | None], show: Callable[[str], None]
 ) -> list[tuple[Item, float, str | None]]:
-    """Asks for each open item in the terminal: points, then a comment. An empty answer leaves it open, q ends."""
+    """Asks for each open item in the terminal: points, then a comment. An empty answer leaves it open; q ends, and so does None,
+    which is what ``prompt`` gives when the terminal is gone: what was given till then is returned."""
     given: list[tuple[Item, float, str | None]] = []
     todo = [i for i in found if i.points is None]
     before: tuple[str, str, str] | None = None
@@ -167,13 +168,13 @@ def ask(
         while True:
             answer = prompt(
                 f"{i.criterion.name}: {i.criterion.asks} (0 to {i.criterion.points:g}, empty: later, q: end)"
-            ).strip()
-            if answer == "q":
+            )
+            if answer is None or answer.strip() == "q":
                 return given
-            if not answer:
+            if not answer.strip():
                 break
             try:
-                points = checked(i, answer, i.criterion.name)
+                points = checked(i, answer.strip(), i.criterion.name)
             except UsageError as error:
                 show(str(error))
                 continue

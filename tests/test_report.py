@@ -134,6 +134,7 @@ def test_what_is_no_place_for_a_report_is_left_alone(book: Path, tmp_path: Path)
         fill(opened, ("new", job(9), 0, outcome(job(9))))
     with pytest.raises(WorkshopError, match="have not been worked out"):
         report(book, tmp_path / "site")
+    assert (tmp_path / "site/learners/ada.html").exists()  # what was there is left as it was
 
 
 def test_shares_are_drawn_where_they_lie() -> None:
@@ -147,7 +148,7 @@ def test_the_command_says_where_to_look_and_what_is_wrong(book: Path, tmp_path: 
     command = [sys.executable, "-m", "grader", "report"]
     done = subprocess.run([*command, book], capture_output=True, text=True, check=False)
     assert done.returncode == 0 and "7 pages. Open" in done.stdout
-    assert (Path(f"{book}.report") / "index.html").exists()
+    assert (book.with_suffix(".report") / "index.html").exists()
     for arguments, code, words in (([tmp_path / "none"], 1, "no gradebook"), ([book, "--out", book], 2, "is a file")):
         done = subprocess.run([*command, *arguments], capture_output=True, text=True, check=False)
         assert (done.returncode, words in done.stderr) == (code, True), done.stderr

@@ -15,7 +15,7 @@ from grader import review
 from grader.collect import safe_name
 from grader.export import export
 from grader.gradebook import Gradebook
-from grader.pages import MARK
+from grader.pages import MARK, beside
 from grader.report import report
 from grader.sample import notebook_with
 from workshop.authoring import compose, tags
@@ -37,7 +37,7 @@ def cohort(tmp_path: Path) -> Path:
             ("eve", job(3, "3.6"), 0, outcome(job(3, "3.6"), 6)),
         )
         book.settle(course(tmp_path, "deadlines: {default: 2026-11-02 12:00}\nlate: {per_day_pct: 50}"))
-    place = Path(f"{path}.pages") / safe_name("=ada") / item.module / item.folder
+    place = beside(path) / safe_name("=ada") / item.module / item.folder
     place.mkdir(parents=True)
     (place / MARK).write_text(job(1, "3.1").key)
     nb = notebook_with(item, {})
@@ -115,6 +115,12 @@ def test_in_the_terminal_one_is_asked_until_the_answer_is_a_mark(cohort: Path) -
         ("=ada", "trade-off", 2.0, 2.0, "well argued", "zoe"),
         ("ben", "trade-off", 1.0, 2.0, None, "zoe"),
     ]
+
+
+def test_a_terminal_that_goes_away_loses_no_mark(cohort: Path) -> None:
+    done = run(cohort, "--reviewer", "zoe", stdin="2\nwell argued\n1\n")
+    assert done.returncode == 0, done.stderr
+    assert [r[:3] for r in reviews(cohort)] == [("=ada", "limits", 1.0), ("=ada", "trade-off", 2.0)]
 
 
 @pytest.mark.parametrize(
