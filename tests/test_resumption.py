@@ -11,7 +11,7 @@ import nbformat
 import pytest
 from clusters import Cluster
 from conftest import lab_bytes
-from killing import GRADER, JOB, KERNEL, SANDBOX, STABLE, kill_one, run_and_kill
+from killing import GRADER, JOB, KERNEL, SANDBOX, STABLE, kill_one, run_and_kill, victims
 
 from grader.bank import answers
 from grader.certify import certified_pools, load_secret
@@ -91,42 +91,51 @@ def test_killed_at_random_moments_the_book_is_that_of_an_undisturbed_run(cohort:
 
 def test_a_cluster_whose_processes_are_killed_makes_the_same_book(cohort: Path, tmp_path: Path) -> None:
     """Workers, scheduler, and whatever runs under a worker, each worker with a folder and a home of its own."""
-    rng = random.Random(3)
-    cluster = Cluster(tmp_path / "cluster", {})
+    rng, killed = random.Random(3), []
+    for book in ("cluster", "cluster-again", "cluster-once-more"):
+        killed += _run_and_kill_in_cluster(cohort, book, tmp_path / book, max(5, KILLS - len(killed)), rng)
+        assert compare(cohort, book)
+        if len(killed) >= KILLS and len(set(killed)) >= 3:
+            return
+    pytest.fail(f"three runs, and too few were killed: {killed}")
+
+
+def _run_and_kill_in_cluster(cohort: Path, book: str, place: Path, kills: int, rng: random.Random) -> list[str]:
+    """Grades the cohort on a cluster of two workers; returns what was killed meanwhile."""
+    cluster = Cluster(place, {})
     cluster.start_scheduler()
     for name in ("one", "two"):
         cluster.start_worker(name)
-    process = subprocess.Popen(
-        command(cohort, "cluster", "--dask", cluster.address),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
     killed: list[str] = []
-    try:
-        until = time.monotonic() + 400
-        while process.poll() is None and time.monotonic() < until:
-            time.sleep(rng.uniform(0.3, 2.0))
-            if len(killed) < KILLS and (kind := _kill_in(cluster, rng)):
-                killed.append(kind)
-            cluster.restart_dead()
-        said = process.communicate(timeout=5)[0]
-    finally:
-        process.kill()
-        cluster.close()
-    assert process.returncode == 0, said
-    assert len(killed) == KILLS, killed
-    assert len(set(killed)) >= 3, killed
-    assert compare(cohort, "cluster")
+    with open(place / "said", "w+") as said:
+        process = subprocess.Popen(command(cohort, book, "--dask", cluster.address), stdout=said, stderr=said)
+        try:
+            until = time.monotonic() + 400
+            while process.poll() is None and time.monotonic() < until:
+                time.sleep(rng.uniform(0.3, 2.0))
+                if len(killed) < kills and (kind := _kill_in(cluster, rng)):
+                    killed.append(kind)
+                cluster.restart_dead()
+        finally:
+            ended = process.poll()
+            process.kill()
+            cluster.close()
+        said.seek(0)
+        assert ended == 0, said.read()
+    return killed
 
 
 def _kill_in(cluster: Cluster, rng: random.Random) -> str | None:
+    """Kills one process of the cluster. The scheduler only while it has work under way: killed over and over while it still
+    starts, which on a busy machine takes longer than the pause between kills, it would be a scheduler that is gone for good."""
     kind = rng.choice(["scheduler", "worker", "inner", "inner"])
+    workers = list(cluster.workers.values())
     if kind == "scheduler":
+        if not any(JOB in victims(worker.pid) for worker in workers):
+            return None
         cluster.scheduler.kill()
         return kind
-    worker = rng.choice(list(cluster.workers.values()))
-    return kill_one(worker.pid, [GRADER] if kind == "worker" else [STABLE, SANDBOX, JOB, KERNEL], rng)
+    return kill_one(rng.choice(workers).pid, [GRADER] if kind == "worker" else [STABLE, SANDBOX, JOB, KERNEL], rng)
 
 
 def compare(folder: Path, book: str) -> bool:
