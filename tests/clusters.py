@@ -1,6 +1,8 @@
 """A Dask cluster of processes on this machine, each with a folder and a home of its own, for tests."""
 
+import contextlib
 import os
+import random
 import socket
 import subprocess
 import sys
@@ -14,10 +16,7 @@ class Cluster:
     """A Dask scheduler on this machine, at an address that outlives it, and its workers by name."""
 
     def __init__(self, folder: Path, env: dict[str, str], *, tls: bool = False) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
-        self.address = f"{'tls' if tls else 'tcp'}://127.0.0.1:{port}"
+        self.address = f"{'tls' if tls else 'tcp'}://127.0.0.1:{_free_port()}"
         self._folder = folder
         self._env = os.environ | env
         self._env.pop("KESTREL_TEST_HOME", None)
@@ -57,3 +56,17 @@ class Cluster:
 
     def close(self) -> None:
         self.kill(*self.workers, *(["scheduler"] if self.scheduler else []))
+
+    def last_words(self) -> str:
+        """The ends of the logs, for a message that has to say what went wrong."""
+        logs = sorted(self._folder.glob("*/log"))
+        return "\n".join(f"-- {path.parent.name}\n{path.read_text(errors='replace')[-2000:]}" for path in logs)
+
+
+def _free_port() -> int:
+    """A free port below those that the system gives to whoever asks: while the scheduler is dead, nobody takes its port."""
+    for port in random.sample(range(20_000, 32_000), 50):
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise OSError("of fifty ports of this machine none is free")

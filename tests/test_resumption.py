@@ -121,7 +121,7 @@ def _run_and_kill_in_cluster(cohort: Path, book: str, place: Path, kills: int, r
             process.kill()
             cluster.close()
         said.seek(0)
-        assert ended == 0, said.read()
+        assert ended == 0, f"{said.read()}\n{cluster.last_words()}"
     return killed
 
 

@@ -19,6 +19,7 @@ from workshop import codec
 from workshop.agent import Agent
 from workshop.checks import CheckFailed, Evidence, LearnerError, NotAttempted
 from workshop.judged import Judge, search_path
+from workshop.sealed import sealed
 from workshop.table import Table
 from workshop.world import WorldFiles, derive_seed, ensure_world, opaque_name
 
@@ -201,9 +202,15 @@ class Lab:
             raise self._once[name]
         return self._once[name]
 
-    def kept(self, name: str, make: Callable[[], Any]) -> Any:
+    def kept(self, name: str, make: Callable[[], Any] | None = None) -> Any:
         """What ``make()`` returns, made once for all labs of this topic and world while this process lives: for what the world
-        and the name decide (cases, truth, the reference's result). The oldest of KEPT are forgotten."""
+        and the name alone decide (cases, truth, what the reference does), and nothing that the learner wrote. A released
+        course has what was made for its practice worlds, and no ``make`` (grader.release)."""
+        return self.cached(name, make or (lambda: sealed(self.topic, self._seed, self.world.scale, name)))
+
+    def cached(self, name: str, make: Callable[[], Any]) -> Any:
+        """The same for what also rests on the learner's work, all of which the name must tell: what a policy does in given
+        months, whoever it is by. Made in a released course too. The oldest of KEPT are forgotten."""
         key = (self.topic, self._seed, self.world.scale, name)
         if key not in _kept:
             while len(_kept) >= KEPT:

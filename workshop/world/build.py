@@ -13,6 +13,7 @@ order or on other tables.
 
 import importlib.util
 import re
+import sys
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -195,6 +196,7 @@ def history(subject: str) -> ModuleType:
 def _history(path: Path) -> ModuleType:
     spec = importlib.util.spec_from_file_location(f"kestrel_history_{path.stem}", path)
     module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # pickle looks its classes up
     spec.loader.exec_module(module)
     return module
 
