@@ -17,7 +17,7 @@ progress()
 #    `lab.check("a")`: run it as often as you like. It tells you what your work did, shows the rows or a picture, and asks the
 #    next question.
 # 3. Stuck? `lab.hint("a")` helps in three steps, `lab.reset("a")` shows the cell as it was handed out, and
-#    `lab.solution("a")` shows one way to do it, once you have tried.
+#    `lab.solution("a")` shows one way to do it, once you have tried (where your course shows solutions).
 #
 # Nothing is hidden but the seed: when a lab is graded, the same checks run on a fresh Kestrel, made from a seed that you
 # have not seen. What works for the rule works there too; what was read off this one does not.

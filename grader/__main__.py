@@ -1,4 +1,4 @@
-"""python -m grader grade | cohort | export | review | alike | report | kernels | sample; each has --help."""
+"""python -m grader grade | cohort | export | review | alike | report | release | kernels | sample; each has --help."""
 
 from __future__ import annotations
 
@@ -72,22 +72,29 @@ def grade(
     junit: Path | None,
 ) -> None:
     """Grades one NOTEBOOK. Exit code 0: graded; 1: it could not be graded; 2: wrong usage."""
-    from grader.cohort import grade_one
+    from grader import runner
+    from grader.certify import certified_seed
+    from grader.one import grade_one
     from grader.result import to_text, write
-    from workshop.topics import topic
+    from workshop.topics import syllabus, topic
     from workshop.world import seed_from_hex
 
     if expected is not None:
         topic(expected)
     _warn_of(isolation)
     chosen = seed_from_hex(seed) if seed is not None else None
-    outcome = grade_one(notebook, seed=chosen, expected=expected, isolation=isolation)
+    scale = syllabus().course["grading_scale"]
+    try:
+        seed_for = (lambda item: chosen) if chosen else (lambda item: certified_seed(item, scale))
+        outcome = grade_one(notebook, scale, seed_for, expected=expected, isolation=isolation)
+    finally:
+        runner.close()
     result = outcome.result | {"learner": learner}
     if out:
         write(result, outcome.executed, out)
     if junit:
-        from grader.export import junit_of
         from grader.files import write_whole
+        from grader.junit import junit_of
 
         write_whole(junit, junit_of(result))
     click.echo(json.dumps(result, indent=1, ensure_ascii=False) if as_json else to_text(result))
@@ -278,6 +285,27 @@ def report(book: Path, out: Path | None, pages: Path | None) -> None:
     place = out or book.with_suffix(".report")
     count = run(book, place, pages=pages)
     click.echo(f"{count:,} pages. Open {place / 'index.html'}")
+
+
+@cli.command()
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder: new, empty, or a release already.")
+@click.option("--modules", default="", metavar="NUMBERS", help="Such as 2,3; default: all that are there.")
+@click.option("--worlds", default="", metavar="NAMES", help="Further practice worlds, such as practice-8.")
+def release(out: Path, modules: str, worlds: str) -> None:
+    """Writes what learners of a graded cohort get: lessons, labs, world and kit, with checks that work in the notebook, and
+    nothing that answers a lab. Make a repository of its own of it; never hand out a clone of this one."""
+    from grader.release import release as run
+    from workshop.errors import UsageError
+
+    numbers = [n.strip() for n in modules.split(",") if n.strip()]
+    if not all(n.isdigit() for n in numbers):
+        raise UsageError(f"--modules takes numbers, such as 2,3; this is {modules!r}.")
+    named = [w.strip() for w in worlds.split(",") if w.strip()]
+    done = run(out, [int(n) for n in numbers], named, lambda text: click.echo(text, err=True))
+    click.echo(
+        f"{done.topics} topics, {done.files} files, {done.bytes / 1e6:.0f} MB in {out}. None of the {done.lines:,} lines that "
+        "were left out is in any file."
+    )
 
 
 @cli.command()

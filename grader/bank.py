@@ -23,6 +23,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from workshop import trusted
 from workshop.authoring import compose, tags, task_source
 from workshop.checks import FAILED, NOT_ATTEMPTED, PASSED, Check, CheckResult, run_checks
 from workshop.errors import WorkshopError
@@ -154,12 +155,14 @@ def run_cells(
     files: WorldFiles,
     seed: bytes,
     only: Callable[[Check], bool] = lambda _: True,
+    lab_class: type[trusted.Lab] = trusted.Lab,
+    at_end: Callable[[trusted.Lab], None] = lambda _: None,
 ) -> Verdict:
-    """Runs cells in this process and the checks where their cells stand, as the grader does in a kernel.
+    """Runs cells in this process and the checks where their cells stand, as the grader does in a kernel; ``at_end`` is called
+    with the lab before it is closed.
 
     For material of the course itself, never for a learner's.
     """
-    from workshop import trusted
     from workshop.agent import Agent
 
     checks = load_checks(item)
@@ -167,7 +170,7 @@ def run_cells(
     connections = Connections({files.name: files})
     namespace: dict[str, Any] = {"__name__": "__main__"}
     carrier = trusted.InProcess(Agent(namespace, connections), connections.offered)
-    lab = trusted.Lab(item.id, trusted.World(files), seed, carrier, checks.subjects)
+    lab = lab_class(item.id, trusted.World(files), seed, carrier, checks.subjects)
     try:
         for i, (source, marks) in enumerate(cells):
             if "parameters" in marks:
@@ -186,6 +189,7 @@ def run_cells(
             for mark in marks:
                 if mark.startswith("check-"):
                     verdict.results += run_checks([c for c in checks.of_task(mark[6:]) if only(c)], lab)
+        at_end(lab)
     finally:
         lab.close()
         connections.close()

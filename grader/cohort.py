@@ -8,7 +8,6 @@ process alone writes the book: what is ready at one moment goes in as one transa
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence, ValuesView
@@ -18,20 +17,17 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from grader.certify import certified_seed, load_secret
-from grader.collect import Collection, collect, topic_of
+from grader.certify import load_secret
+from grader.collect import Collection, collect
 from grader.course import load_course
 from grader.files import write_whole
-from grader.findings import Refused
 from grader.gradebook import Gradebook
-from grader.job import Job, Outcome, sources_digest
-from grader.limits import Limits
+from grader.job import Job, Outcome
 from grader.pages import Pages, beside
 from grader.plan import Planned, Planner, Say
 from grader.progress import Meter, Signals
 from grader.result import printable, refusal
-from workshop.errors import UsageError, WorkshopError
-from workshop.topics import syllabus, topic
+from workshop.errors import UsageError
 
 PER_WORKER = 2  # jobs in flight for each that runs: the next one is there when one ends
 IN_FLIGHT_BYTES = 2**29  # of notebooks, beyond which no more are sent: one may be as large as is graded
@@ -366,38 +362,3 @@ def _nobody(_: Sequence[str]) -> None:
 
 def _nothing() -> None:
     return None
-
-
-def grade_one(
-    path: Path, *, seed: bytes | None = None, expected: str | None = None, isolation: str = "sandbox"
-) -> Outcome:
-    """Grades one notebook file that belongs to no cohort; ``seed``: 16 bytes, by default a certified one is drawn;
-    ``expected``: the lab it should be of, by default the notebook says. Raises WorkshopError for what is wrong on this
-    side, such as a file that cannot be opened."""
-    limits = Limits()
-    try:
-        with open(path, "rb") as file:
-            data = file.read(limits.notebook_bytes + 1)
-    except FileNotFoundError:
-        raise WorkshopError(f"There is no file {path}.") from None
-    except OSError as error:
-        raise WorkshopError(f"{path} cannot be read: {error.strerror}.") from None
-    try:
-        if len(data) > limits.notebook_bytes:
-            from grader import validate
-
-            validate.read(data, limits)  # refuses it, before anything is made of it
-        item = topic(expected or topic_of(data, limits))
-    except Refused as refused:
-        return Outcome(refusal(expected, hashlib.sha256(data).hexdigest(), refused.finding), None, 0, 0.0)
-    from grader import runner
-
-    scale = syllabus().course["grading_scale"]
-    job = Job(item.id, data, seed or certified_seed(item, scale), scale, limits, isolation, sources_digest(item))
-    try:
-        runner.prepare(isolation)
-        outcome = runner.run_job(job)
-    finally:
-        runner.close()
-    runner.done([job.key])
-    return outcome

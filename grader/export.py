@@ -16,13 +16,14 @@ import csv
 import json
 import re
 import xml.etree.ElementTree as ET
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from datetime import datetime
 from itertools import groupby
 from pathlib import Path
 from typing import Any, TextIO
 
 from grader.gradebook import Gradebook
+from grader.junit import XML, suite
 from workshop.errors import UsageError
 from workshop.topics import syllabus
 
@@ -192,70 +193,8 @@ def _moodle(rows: list[dict[str, Any]], out: TextIO) -> None:
         table.writerow(cells)
 
 
-_NO_XML = re.compile(r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")  # what XML 1.0 has no way to say
-
-
-def suite(
-    learner: str,
-    topic: str,
-    checks: Sequence[dict[str, Any]],
-    findings: Sequence[dict[str, Any]],
-    points: float | None,
-    max_points: float | None,
-) -> ET.Element:
-    """A JUnit test suite of one submission: a case for each check (rows of check_results, or of a result's tasks with ``task``
-    added); where there is none, one case that says why it could not be graded."""
-
-    def text(value: str) -> str:
-        return _NO_XML.sub("\ufffd", value)
-
-    name = " ".join(filter(None, (topic, learner)))
-    made = ET.Element("testsuite", name=text(name))
-    properties = ET.SubElement(made, "properties")
-    for key, value in (
-        ("learner", learner),
-        ("topic", topic),
-        ("points", _cell(points)),
-        ("max_points", _cell(max_points)),
-    ):
-        ET.SubElement(properties, "property", name=key, value=text(value))
-    counts = {"failure": 0, "error": 0, "skipped": 0}
-    for c in checks:
-        place = text(".".join(filter(None, (learner, topic, c["task"]))))
-        case = ET.SubElement(made, "testcase", name=text(f"{c['task']}: {c['title']}"), classname=place)
-        kind = {"failed": "failure", "error": "error", "not attempted": "skipped"}.get(c["outcome"])
-        if kind:
-            counts[kind] += 1
-            said = ET.SubElement(case, kind, message=text(c["message"]))
-            said.set("type", "grader" if c["grader_fault"] else text(c["misconception"] or c["check"]))
-            said.text = text(c["ask"] or "")
-    if not checks:
-        case = ET.SubElement(made, "testcase", name="the notebook can be graded", classname=text(name))
-        why = next((f for f in findings if f["level"] == "fatal"), None)
-        counts["error"] += 1
-        said = ET.SubElement(case, "error", message=text(why["text"] if why else "It has not been graded yet."))
-        said.set("type", text(why["code"] if why else "not_graded"))
-    made.set("tests", str(max(len(checks), 1)))
-    made.set("failures", str(counts["failure"]))
-    made.set("errors", str(counts["error"]))
-    made.set("skipped", str(counts["skipped"]))
-    return made
-
-
-def junit_of(result: dict[str, Any]) -> str:
-    """The JUnit report of one result (grader/result.schema.json)."""
-    checks = [{**c, "task": t["task"]} for t in result["tasks"] for c in t["checks"]]
-    made = suite(
-        result["learner"], result["topic"] or "", checks, result["findings"], result["points"], result["max_points"]
-    )
-    return f"{_XML}<testsuites>\n{ET.tostring(made, encoding='unicode')}\n</testsuites>\n"
-
-
-_XML = '<?xml version="1.0" encoding="UTF-8"?>\n'
-
-
 def _junit(book: Gradebook, rows: list[dict[str, Any]], out: TextIO) -> None:
-    out.write(f"{_XML}<testsuites>\n")
+    out.write(f"{XML}<testsuites>\n")
     for row in _with_runs(book, [r for r in rows if r["attempts"]]):
         checks = next((run["checks"] for run in row["runs"] if run["counts"]), [])
         made = suite(row["learner"], row["topic"], checks, row["findings"], row["points"], row["max_points"])

@@ -8,7 +8,7 @@ that is then reached from nowhere. Edits are made in the text: what stays, stays
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 Span = tuple[int, int]  # from the first line to the last, from 1
@@ -41,10 +41,9 @@ def strip(sources: Mapping[str, str], entrances: Mapping[str, Iterable[str]]) ->
     return {module: _tidy(_cut(text, [u for u in units if u.module == module])) for module, text in texts.items()}
 
 
-def kept_names(source: str) -> Iterator[ast.expr]:
-    """The first argument of every call of kept() in a module."""
-    for call in _kept_calls(ast.parse(source)):
-        yield call.args[0]
+def kept_sites(source: str) -> list[Span]:
+    """The lines of every call of kept() in a module."""
+    return [(call.lineno, call.end_lineno) for call in _kept_calls(ast.parse(source))]
 
 
 # -- the makers ----------------------------------------------------------------------------------------------------------

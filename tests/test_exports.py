@@ -10,8 +10,9 @@ import pytest
 from test_gradebook import LOST, REFUSED, fill, finding, job, outcome
 
 from grader.course import Course
-from grader.export import export, junit_of
+from grader.export import export
 from grader.gradebook import Gradebook
+from grader.junit import junit_of
 from workshop.topics import syllabus
 
 FORMULA = '=cmd|"x"!A1, the 2nd'

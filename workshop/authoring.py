@@ -270,10 +270,8 @@ def build(
                 state[key] = digests[key]
                 say(f"[{done}/{len(todo)}] {key}")
     if not wanted:
-        start = REPOSITORY / START
-        if force or _differs(compose_start(), start, executed=True):
-            with tempfile.TemporaryDirectory() as nobody:  # whose map is empty
-                write(execute(compose_start(), REPOSITORY, {"KESTREL_HOME": nobody}), start)
+        if force or _differs(compose_start(), REPOSITORY / START, executed=True):
+            write_start()
             say(START)
         for path, text in generated_texts().items():
             if not path.exists() or path.read_text(encoding="utf-8") != text:
@@ -313,6 +311,12 @@ def compose_start() -> NotebookNode:
     for cell in nb.cells:
         cell.source = cell.source.replace("TOPICS", syllabus_table())
     return nb
+
+
+def write_start() -> None:
+    """Executes the start page and writes it."""
+    with tempfile.TemporaryDirectory() as nobody:  # whose map is empty
+        write(execute(compose_start(), REPOSITORY, {"KESTREL_HOME": nobody}), REPOSITORY / START)
 
 
 def syllabus_table() -> str:
@@ -415,9 +419,14 @@ def dictionary() -> str:
     return "\n".join(lines)
 
 
-def generated_texts() -> dict[Path, str]:
-    """Text files that are generated, by path."""
-    pages = {
+def pages() -> dict[Path, str]:
+    """Pages that are made from the syllabus, by path."""
+    begun = {
         REPOSITORY / "modules" / m.folder / "README.md": module_readme(m) for m in syllabus().modules if m.is_begun
     }
-    return {REPOSITORY / "README.md": readme(), REPOSITORY / "datasets" / "DICTIONARY.md": dictionary(), **pages}
+    return {REPOSITORY / "README.md": readme(), **begun}
+
+
+def generated_texts() -> dict[Path, str]:
+    """Text files that are generated, by path."""
+    return {**pages(), REPOSITORY / "datasets" / "DICTIONARY.md": dictionary()}

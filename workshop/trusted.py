@@ -65,7 +65,8 @@ class Reader:
         self._attached = None
         self._con.execute("reset search_path; detach database if exists world; detach database if exists truth")
         self._con.execute(f"attach '{files.world}' as world (read_only)")
-        self._con.execute(f"attach '{files.truth}' as truth (read_only)")
+        if files.truth.exists():
+            self._con.execute(f"attach '{files.truth}' as truth (read_only)")
         self._con.execute(f"set search_path='{search_path(self._con)}'")
         self._attached = files
 
@@ -181,7 +182,7 @@ class Lab:
     def of(self, topic: str, names: Mapping[str, str] | None = None, carrier: Carrier | None = None) -> Lab:
         """A lab of another topic on the same world and seed, with the same learner unless a carrier is given. ``names``: what
         that topic's names are called here."""
-        made = Lab(topic, self.world, self._seed, carrier or self._carrier, self._subjects)
+        made = type(self)(topic, self.world, self._seed, carrier or self._carrier, self._subjects)
         made._names = names or {}
         if carrier is None:
             made._more, made._callbacks, made._numbers = self._more, self._callbacks, self._numbers
@@ -306,7 +307,7 @@ class Lab:
         """n small worlds of the named subjects (default: the lab's), from seeds derived from the lab's; cached."""
         found = []
         for i in range(n):
-            seed = derive_seed(self._seed, f"{self.topic}/world/{i}")
+            seed = self.world_seed(i)
             name = f"{opaque_name(seed)}-{scale:g}"
             if name not in self._more:
                 files = ensure_world(name, seed, scale, subjects or self._subjects)
@@ -314,6 +315,10 @@ class Lab:
                 self._more[name] = World(files, self.world.reader)
             found.append(self._more[name])
         return found
+
+    def world_seed(self, i: int) -> bytes:
+        """The seed of the i-th of those worlds."""
+        return derive_seed(self._seed, f"{self.topic}/world/{i}")
 
     def rng(self, name: str) -> np.random.Generator:
         """A random generator of the check's own, the same for the same seed, topic and name."""

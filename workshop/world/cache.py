@@ -21,13 +21,14 @@ import duckdb
 from workshop.errors import WorkshopError
 from workshop.paths import home
 from workshop.world.build import Progress, build_world, check_scale, closure, generator_version
+from workshop.world.shipped import digest_of_world, packed_file, shipped, unpack
 
 STALE_AFTER_S = 24 * 3600
 
 
 @dataclass(frozen=True)
 class WorldFiles:
-    """A world on disk. ``truth`` is for the trusted side only."""
+    """A world on disk. ``truth`` is for the trusted side only, and not there in a released course."""
 
     name: str
     scale: float
@@ -43,6 +44,15 @@ def worlds_folder() -> Path:
     return folder
 
 
+def _place(seed: bytes, scale: float, wanted: Iterable[str] | None) -> list[Path]:
+    """The folders in which a world may lie, the one in which it is made first. Raises UsageError for one that there cannot be."""
+    if shipped():
+        digest = digest_of_world(seed, scale)
+        packed_file(digest)
+        return [worlds_folder() / digest]
+    return [worlds_folder() / _folder_name(seed, scale, n) for n in dict.fromkeys((closure(wanted), closure(None)))]
+
+
 def _folder_name(seed: bytes, scale: float, names: tuple[str, ...]) -> str:
     # The seed itself is not in the name: a cache listing must not give it away.
     digest = hashlib.sha256(
@@ -54,9 +64,8 @@ def _folder_name(seed: bytes, scale: float, names: tuple[str, ...]) -> str:
 def find_world(name: str, seed: bytes, scale: float, wanted: Iterable[str] | None = None) -> WorldFiles | None:
     """The cached world that holds the wanted subjects (a whole world serves every wish), or None."""
     scale = check_scale(scale)
-    for names in dict.fromkeys((closure(wanted), closure(None))):
-        folder = worlds_folder() / _folder_name(seed, scale, names)
-        if (folder / "world.duckdb").exists() and (folder / "truth.duckdb").exists():
+    for folder in _place(seed, scale, wanted):
+        if (folder / "world.duckdb").exists() and (shipped() or (folder / "truth.duckdb").exists()):
             with contextlib.suppress(OSError):
                 os.utime(folder)
             return WorldFiles(name, scale, folder / "world.duckdb", folder / "truth.duckdb")
@@ -73,8 +82,7 @@ def ensure_world(
     found = find_world(name, seed, scale, wanted)
     if found:
         return found
-    names = closure(wanted)
-    folder = worlds_folder() / _folder_name(seed, check_scale(scale), names)
+    folder = _place(seed, check_scale(scale), wanted)[0]
     with _disk_errors(folder), locked(folder.with_suffix(".lock")):
         found = find_world(name, seed, scale, wanted)
         if found:
@@ -82,9 +90,11 @@ def ensure_world(
         _clear_leftovers(folder.parent, folder.name)
         partial = Path(tempfile.mkdtemp(prefix=f"{folder.name}.partial-", dir=folder.parent))
         try:
-            build_world(
-                partial / "world.duckdb", partial / "truth.duckdb", seed, float(scale), wanted, progress=progress
-            )
+            world, truth = partial / "world.duckdb", partial / "truth.duckdb"
+            if shipped():
+                unpack(packed_file(folder.name), world)
+            else:
+                build_world(world, truth, seed, float(scale), wanted, progress=progress)
             for file in partial.iterdir():
                 file.chmod(0o444)
             os.replace(partial, folder)

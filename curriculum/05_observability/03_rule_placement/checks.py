@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
+from dataclasses import dataclass
 from datetime import date, timedelta
 from decimal import Decimal
 from typing import Any
@@ -65,6 +66,43 @@ MAX_CRASHES = 40
 # -- task a ----------------------------------------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True)
+class Company:
+    """What is right in one world. ``stages``: the earliest stage by rule; ``late``: on the inputs that a rule would wait for;
+    ``future``: cost after today by (rule, stage, action); ``best``: the cheapest stage and action by rule; ``held``: what holding
+    everything back costs."""
+
+    stages: dict[str, str]
+    late: Table
+    future: dict[tuple[str, str, str], float]
+    best: dict[str, tuple[str, str]]
+    held: float
+
+
+def _worlds(lab: Lab) -> list[World]:
+    """The lab's world, and four others."""
+    return [lab.world, *lab.worlds(WORLDS, subjects=("quality_rules",))]
+
+
+def _companies(lab: Lab) -> list[tuple[World, Company]]:
+    """Those, each with what is right in it."""
+
+    def make() -> list[Company]:
+        found = []
+        for world in _worlds(lab):
+            future, best = _costs(world, FUTURE), _best(world)
+            held = sum(future[rule, *choice] for rule, choice in _hold_all(world).items())
+            found.append(Company(_earliest(world), _late_inputs(world), future, best, held))
+        return found
+
+    return list(zip(_worlds(lab), lab.kept("companies", make), strict=True))
+
+
+def _hold_all(world: World) -> dict[str, tuple[str, str]]:
+    scopes = world.sql("select rule_id, scope from ops.dq_rules").rows
+    return {rule: ("transformation", "quarantine" if scope == "row" else "block") for rule, scope in scopes}
+
+
 def _placement(lab: Lab, world: World) -> dict[str, dict[str, str]]:
     """The learner's policy for a world, by rule; fails with one sentence when it is not laid out as asked."""
     return lab.once(f"placement in {world.name}", lambda: _read_placement(lab, world))
@@ -114,14 +152,14 @@ def _earliest(world: World) -> dict[str, str]:
 @check("a", "every rule runs at the earliest stage that has all its inputs", points=2)
 def earliest_stage(lab: Lab) -> None:
     """Truth: which sources land after the file, in this world and in four others where it differs."""
-    for world in (lab.world, *lab.worlds(WORLDS, subjects=("quality_rules",))):
-        placed, right = _placement(lab, world), _earliest(world)
+    for world, company in _companies(lab):
+        placed, right = _placement(lab, world), company.stages
         early = sorted(r for r in right if placed[r]["stage"] == "ingestion" and right[r] == "transformation")
         late = sorted(r for r in right if placed[r]["stage"] == "transformation" and right[r] == "ingestion")
         if early:
             raise CheckFailed(
                 f"{len(early)} rules run at ingestion before an input has landed, and flag good rows there: {', '.join(early)}.",
-                evidence=Evidence("what they wait for", _late_inputs(world, early)),
+                evidence=Evidence("what they wait for", _of_rules(company.late, early)),
                 ask="What would such a rule have flagged on an ordinary day?",
                 misconception="everything_early",
             )
@@ -134,17 +172,20 @@ def earliest_stage(lab: Lab) -> None:
             )
 
 
-def _late_inputs(world: World, rules: list[str]) -> Table:
+def _of_rules(table: Table, rules: list[str]) -> Table:
+    return Table.of(table.columns, [r for r in table.rows if r[0] in rules])
+
+
+def _late_inputs(world: World) -> Table:
     return world.sql(
         """
         select rule_id, rule, source, missing_at_ingestion_pct,
           round(missing_at_ingestion_pct / 100 * (select avg(rows_landed) from ops.dq_results))::bigint as good_rows_flagged_a_day
         from (select rule_id, rule, unnest(inputs) as source from ops.dq_rules)
         join ops.dq_sources using (source)
-        where lands = 'after' and list_contains(?, rule_id)
+        where lands = 'after'
         order by rule_id
-        """,
-        [rules],
+        """
     )
 
 
@@ -219,21 +260,15 @@ def _best(world: World) -> dict[str, tuple[str, str]]:
     }
 
 
-def _hold_all(world: World) -> dict[str, tuple[str, str]]:
-    scopes = world.sql("select rule_id, scope from ops.dq_rules").rows
-    return {rule: ("transformation", "quarantine" if scope == "row" else "block") for rule, scope in scopes}
-
-
 @check("a", "the actions cost least over the next twelve weeks", points=2)
 def cheapest_actions(lab: Lab) -> None:
     """Truth: counts after today, from the planted rates; pooled over five worlds. The best knows the history only."""
     mine = best = naive = 0.0
     worst: list[tuple] = []
-    for world in (lab.world, *lab.worlds(WORLDS, subjects=("quality_rules",))):
-        placed, future = _placement(lab, world), _costs(world, FUTURE)
+    for world, company in _companies(lab):
+        placed, future = _placement(lab, world), company.future
         _severities(placed)
-        right = _best(world)
-        for rule, choice in right.items():
+        for rule, choice in company.best.items():
             # The stage has a check of its own: here an action is priced where the rule belongs, wherever it was put.
             cost = future[rule, choice[0], placed[rule]["action"]]
             mine += cost
@@ -241,7 +276,7 @@ def cheapest_actions(lab: Lab) -> None:
             worst.append(
                 (cost - future[rule, *choice], rule, placed[rule]["action"], cost, choice[1], future[rule, *choice])
             )
-        naive += sum(future[rule, *choice] for rule, choice in _hold_all(world).items())
+        naive += company.held
     gap = (mine - best) / (naive - best)
     if gap > SHARE_OF_GAP:
         rows = [r[1:] for r in sorted(worst, reverse=True)[:5]]
@@ -307,8 +342,13 @@ def _later(day: date, days: int) -> date:
 
 
 def _feed(lab: Lab, stage: str) -> tuple[list[dict[str, Any]], list[str | None]]:
-    """Fresh rows as they are at a stage, and the fault planted in each (None: good). Good rows keep their oddities: large
-    orders, payments under way, amounts of a few cents, yen, missing promotions, the same day as the file."""
+    """Fresh rows as they are at a stage, and the fault planted in each (None: good)."""
+    return lab.kept(f"feed at {stage}", lambda: _spoilt_feed(lab, stage))
+
+
+def _spoilt_feed(lab: Lab, stage: str) -> tuple[list[dict[str, Any]], list[str | None]]:
+    """Good rows keep their oddities: large orders, payments under way, amounts of a few cents, yen, missing promotions, the same
+    day as the file."""
     joined = (
         ""
         if stage == "ingestion"
@@ -461,6 +501,43 @@ def _files(lab: Lab) -> tuple[Table, str, list[dict], list[dict], list[dict]]:
     return Table.of(FIELDS, rows), "F1", flagged, fixed, [{"record_no": back[1], "rules": "4"}]
 
 
+Rows = tuple[list[tuple], list[tuple]]
+
+
+@dataclass(frozen=True)
+class Flow:
+    """Files, the calls that move them (admit twice, release), and the rows of orders and quarantine after one, two and three."""
+
+    landing: Table
+    calls: list[tuple[str, list[Any]]]
+    one_admitted: Rows
+    both_admitted: Rows
+    released: Rows
+
+
+def _flow(lab: Lab) -> Flow:
+    landing, file_id, flagged, fixed, still = _files(lab)
+    other, other_flags = "F2", [{"record_no": f["record_no"], "rules": "5"} for f in fixed]
+    rules = {(file_id, f["record_no"]): f["rules"] for f in flagged}
+    rules |= {(other, f["record_no"]): f["rules"] for f in other_flags}
+    again = {(file_id, s["record_no"]): s["rules"] for s in still}
+    mended = {(file_id, f["record_no"]): (file_id, *(f[k] for k in FIELDS[1:])) for f in fixed}
+    mended = {key: row for key, row in mended.items() if key not in again}
+
+    def want(files: tuple[str, ...], released: bool) -> tuple[list[tuple], list[tuple]]:
+        rows = [r for r in landing.rows if r[0] in files]
+        orders = [r for r in rows if (r[0], r[1]) not in rules]
+        held = [(*r, rules[r[0], r[1]]) for r in rows if (r[0], r[1]) in rules]
+        if released:
+            orders += list(mended.values())
+            held = [(*r[:5], again.get((r[0], r[1]), r[5])) for r in held if (r[0], r[1]) not in mended]
+        return orders, held
+
+    calls = [("admit", [file_id, flagged]), ("admit", [other, other_flags]), ("release", [file_id, fixed, still])]
+    both = (file_id, other)
+    return Flow(landing, calls, want((file_id,), False), want(both, False), want(both, True))
+
+
 def _state(db: Any) -> tuple[Table, Table]:
     return (
         db.rows("select * from orders order by all"),
@@ -527,32 +604,15 @@ def _run_killed(lab: Lab, db: Any, name: str, args: list[Any], crash_before: int
 def quarantine_flow(lab: Lab) -> None:
     """Truth: where each row must be, worked out here; the database is the judge's, and so are the crashes. A second file with
     the same record numbers is on its way too: nothing that is done to the first may touch it."""
-    landing, file_id, flagged, fixed, still = _files(lab)
-    other, other_flags = "F2", [{"record_no": f["record_no"], "rules": "5"} for f in fixed]
-    rules = {(file_id, f["record_no"]): f["rules"] for f in flagged}
-    rules |= {(other, f["record_no"]): f["rules"] for f in other_flags}
-    again = {(file_id, s["record_no"]): s["rules"] for s in still}
-    mended = {(file_id, f["record_no"]): (file_id, *(f[k] for k in FIELDS[1:])) for f in fixed}
-    mended = {key: row for key, row in mended.items() if key not in again}
-
-    def want(files: tuple[str, ...], released: bool) -> tuple[list[tuple], list[tuple]]:
-        rows = [r for r in landing.rows if r[0] in files]
-        orders = [r for r in rows if (r[0], r[1]) not in rules]
-        held = [(*r, rules[r[0], r[1]]) for r in rows if (r[0], r[1]) in rules]
-        if released:
-            orders += list(mended.values())
-            held = [(*r[:5], again.get((r[0], r[1]), r[5])) for r in held if (r[0], r[1]) not in mended]
-        return orders, held
-
-    first, second = ("admit", [file_id, flagged]), ("admit", [other, other_flags])
-    release = ("release", [file_id, fixed, still])
+    flow = lab.kept("flow", lambda: _flow(lab))
+    first, second, release = flow.calls
     for before, (name, args), after, states in (
-        ([], first, [second], (want((file_id,), False), want((file_id, other), False))),
-        ([first, second], release, [first, second], (want((file_id, other), True), want((file_id, other), True))),
+        ([], first, [second], (flow.one_admitted, flow.both_admitted)),
+        ([first, second], release, [first, second], (flow.released, flow.released)),
     ):
         crash: int | None = None
         while True:
-            db = lab.database(TABLES, {"landing": landing})
+            db = lab.database(TABLES, {"landing": flow.landing})
             for earlier, earlier_args in before:
                 _run_killed(lab, db, earlier, earlier_args, None)
             killed = _run_killed(lab, db, name, args, crash)
@@ -578,23 +638,28 @@ def quarantine_flow(lab: Lab) -> None:
 # -- twelve weeks later ------------------------------------------------------------------------------------------------------
 
 
+def _weeks(world: World) -> list[dict[tuple[str, str, str], float]]:
+    """Cost of each (rule, stage, action) in each week after today."""
+    days = [d for (d,) in world.sql("select distinct day_on from truth.dq_future order by 1").rows][::7]
+    days.append(days[-1] + timedelta(days=7))
+    return [
+        _costs(world, FUTURE.replace("group by", f"where day_on >= '{first}' and day_on < '{last}' group by"))
+        for first, last in itertools.pairwise(days)
+    ]
+
+
 def twelve_weeks_later(lab: Lab) -> Any:
     """Cumulative cost over the 84 days after today: the learner's policy, today's (all warn), and holding everything back."""
     from workshop.plots import BLUE, GREY, ORANGE, plt
 
     placed = _placement(lab, lab.world)
-    weeks = [d for (d,) in lab.world.sql("select distinct day_on from truth.dq_future order by 1").rows][::7]
-    weeks.append(_later(weeks[-1], 7))
     policies = {
         "yours": ({r: (p["stage"], p["action"]) for r, p in placed.items()}, BLUE, "-"),
         "today: all at transformation, all warn": ({r: ("transformation", "warn") for r in placed}, GREY, "--"),
         "hold back everything at transformation": (_hold_all(lab.world), ORANGE, ":"),
     }
     totals: dict[str, list[float]] = {name: [0.0] for name in policies}
-    for first, last in itertools.pairwise(weeks):
-        costs = _costs(
-            lab.world, FUTURE.replace("group by", f"where day_on >= '{first}' and day_on < '{last}' group by")
-        )
+    for costs in lab.kept("weeks", lambda: _weeks(lab.world)):
         for name, (policy, _, _) in policies.items():
             totals[name].append(totals[name][-1] + sum(costs[r, s, a] for r, (s, a) in policy.items()) / 1000)
     figure, axes = plt.subplots()
