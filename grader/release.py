@@ -362,7 +362,8 @@ def _write(
     replayed = {HISTORY + s.path.stem: s for s in subjects().values() if s.path.suffix == ".py"}
     sources |= {name: s.path.read_text(encoding="utf-8") for name, s in replayed.items()}
     classes = {c for of in sealed.values() for s in of for c in s.classes}
-    stripped = strip(sources, {m: [n for k, n in classes if k == m] for m, _ in classes})
+    called = {CHECKS + t.id.replace(".", "_"): t.id for t in items} | {m: s.name for m, s in replayed.items()}
+    stripped = strip(sources, called, {m: [n for k, n in classes if k == m] for m, _ in classes})
     _expect_no_truth(stripped)
     for item in items:
         _write_topic(folder, item, stripped)

@@ -20,24 +20,29 @@ Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 @dataclass
 class _Unit:
-    """A top-level statement, or a method of a class. ``names``: what it defines; ``uses``: names and attributes in it."""
+    """A top-level statement, or a method of a class. ``names``: what it defines; ``uses``, ``attributes``, ``texts``: names,
+    attributes and text constants in it."""
 
     module: str
     names: frozenset[str]
     uses: frozenset[str]
     attributes: frozenset[str]
+    texts: frozenset[str]
     lines: Span
     owner: _Unit | None = None
     always: bool = False
     reached: bool = field(default=False, compare=False)
 
 
-def strip(sources: Mapping[str, str], entrances: Mapping[str, Iterable[str]]) -> dict[str, str]:
-    """The sources by module without what is not reached. ``entrances``: by module, names that are used from outside; names that
-    are attributes somewhere in what is reached (``module.name``) are reached in every module."""
+def strip(
+    sources: Mapping[str, str], called: Mapping[str, str], entrances: Mapping[str, Iterable[str]]
+) -> dict[str, str]:
+    """The sources by module without what is not reached. ``called``: the text by which others name a module, such as "3.4" or
+    "access"; whoever has that text may reach in it every name that is an attribute anywhere in them. ``entrances``: by module,
+    further names that are used from outside."""
     texts = {module: _without_makers(text) for module, text in sources.items()}
     units = [u for module, text in texts.items() for u in _units(module, text)]
-    _reach(units, entrances)
+    _reach(units, {text: module for module, text in called.items()}, entrances)
     return {module: _tidy(_cut(text, [u for u in units if u.module == module])) for module, text in texts.items()}
 
 
@@ -147,34 +152,43 @@ def _unit(module: str, node: ast.stmt, names: set[str], *, always: bool) -> _Uni
     return _Unit(module, frozenset(names), *_uses([node]), _span(node), always=always)
 
 
-def _uses(nodes: Iterable[ast.AST]) -> tuple[frozenset[str], frozenset[str]]:
+def _uses(nodes: Iterable[ast.AST]) -> tuple[frozenset[str], frozenset[str], frozenset[str]]:
     walked = [n for node in nodes for n in ast.walk(node)]
-    names = {n.id for n in walked if isinstance(n, ast.Name)}
-    return frozenset(names), frozenset(n.attr for n in walked if isinstance(n, ast.Attribute))
+    texts = {n.value for n in walked if isinstance(n, ast.Constant) and isinstance(n.value, str)}
+    return (
+        frozenset(n.id for n in walked if isinstance(n, ast.Name)),
+        frozenset(n.attr for n in walked if isinstance(n, ast.Attribute)),
+        frozenset(texts),
+    )
 
 
 def _is_check(node: Function) -> bool:
     return any(isinstance(d, ast.Call) and getattr(d.func, "id", None) == "check" for d in node.decorator_list)
 
 
-def _reach(units: list[_Unit], entrances: Mapping[str, Iterable[str]]) -> None:
+def _reach(units: list[_Unit], called: Mapping[str, str], entrances: Mapping[str, Iterable[str]]) -> None:
     wanted: set[tuple[str, str]] = {(module, name) for module, names in entrances.items() for name in names}
-    attributes: set[str] = set(ENTRANCES)
+    attributes: dict[str, set[str]] = {}  # by module, in what is reached of it
+    named: dict[str, set[str]] = {}  # by module, those that name it
     changed = True
     while changed:
         changed = False
+        every = set().union(*attributes.values())
         for unit in units:
             if unit.reached:
                 continue
             if unit.owner is not None:
-                due = unit.owner.reached and bool(unit.names & attributes)
+                due = unit.owner.reached and bool(unit.names & every)
             else:
-                due = unit.always or bool(unit.names & attributes)
+                outside = {name for other in named.get(unit.module, ()) for name in attributes[other]}
+                due = unit.always or bool(unit.names & (outside | ENTRANCES))
                 due = due or any((unit.module, name) in wanted for name in unit.names)
             if due:
                 unit.reached = changed = True
                 wanted |= {(unit.module, name) for name in unit.uses}
-                attributes |= unit.attributes
+                attributes.setdefault(unit.module, set()).update(unit.attributes)
+                for text in unit.texts & called.keys():
+                    named.setdefault(called[text], set()).add(unit.module)
 
 
 # -- the text ------------------------------------------------------------------------------------------------------------
@@ -212,7 +226,7 @@ def _cut(text: str, units: list[_Unit]) -> str:
 def _tidy(text: str) -> str:
     """Imports by single names that are not used any more go; so do headings and blank lines that head nothing."""
     tree = ast.parse(text)
-    used, _ = _uses(n for n in tree.body if not isinstance(n, ast.Import | ast.ImportFrom))
+    used, _, _ = _uses(n for n in tree.body if not isinstance(n, ast.Import | ast.ImportFrom))
     lines = text.splitlines(keepends=True)
     for node in reversed(tree.body):
         if isinstance(node, ast.ImportFrom) and node.module != "__future__":
