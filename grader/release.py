@@ -69,7 +69,9 @@ ENTRANCES = (
     "grader.inside",
 )
 TELLING = 24  # characters from which a line says something of its own
-MODULE = re.compile(r"(?:workshop|grader)(?:\.\w+)+")
+MODULE = re.compile(r"((?:workshop|grader)(?:\.\w+)+)(?::\w+)?")  # "workshop.sim.cluster:run"
+
+TRUTH = re.compile(r"\btruth\.[a-z]\w*")
 
 Say = Callable[[str], None]
 
@@ -121,12 +123,15 @@ def seal_topic(topic_id: str, world: str) -> Sealed:
             found.worlds |= {digest_of_world(self.world_seed(i), w.scale): w.files for i, w in enumerate(made)}
             return made
 
-    def outlook(lab: trusted.Lab) -> None:
-        load_checks(item).module.twelve_weeks_later(lab)
+    def rest(lab: trusted.Lab) -> None:
+        module = load_checks(item).module
+        module.twelve_weeks_later(lab)
+        for keep in getattr(module, "ALSO_KEPT", ()):
+            keep(lab)
 
     files = ensure_world(world, seed, scale)
     verdict = run_cells(
-        item, "the reference", cells_with(item, {}, solved=True), files, seed, lab_class=Recorder, at_end=outlook
+        item, "the reference", cells_with(item, {}, solved=True), files, seed, lab_class=Recorder, at_end=rest
     )
     found.problems += [f"{topic_id}: {p}" for p in verdict.problems]
     found.problems += [f"{topic_id}.{r.check}: {r.message}" for r in verdict.results if r.outcome != PASSED]
@@ -154,19 +159,20 @@ def telling(lines: Iterable[str]) -> set[str]:
     return {s for line in lines if len(s := line.strip()) >= TELLING and not s.startswith("#")}
 
 
-def left_out(items: Sequence[Topic], stripped: dict[str, str], sources: dict[str, str]) -> dict[str, str]:
+def left_out(stripped: dict[str, str], sources: dict[str, str]) -> dict[str, str]:
     """Every telling line of a solution, of an answer bank and of what was cut from the checks and histories, with what it is of,
     but for those that are handed out elsewhere in the same words: in lessons, stubs, what is left of the checks, and the kit."""
     found: dict[str, str] = {}
     for module, text in sources.items():
         found |= dict.fromkeys(telling(text.splitlines()), f"what was cut from {module}")
-    for item in items:
+    every = [t for t in syllabus().topics if t.exists]
+    for item in every:
         bank = "\n".join(a.source for a in answers(item)).splitlines()
         found |= dict.fromkeys(telling(bank), f"the answer bank of {item.id}")
         found |= dict.fromkeys(telling(solution_lines(item)), f"the solution of {item.id}")
     public = [text for text in stripped.values()]
     public += [p.read_text(encoding="utf-8") for p in sorted((PACKAGES / "workshop").rglob("*.py"))]
-    for item in items:
+    for item in every:
         public.append(solve((item.source / "lab.py").read_text(encoding="utf-8"), solved=False))
         public += [
             p.read_text(encoding="utf-8") for p in (item.source / "lesson.py", item.source / "dagster.py") if p.exists()
@@ -243,8 +249,8 @@ def _named(source: str, package: str) -> Iterator[str]:
         elif isinstance(node, ast.ImportFrom):
             module = node.module or package
             yield from (module, *(f"{module}.{a.name}" for a in node.names))
-        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
-            yield from MODULE.findall(node.value)
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and (named := MODULE.fullmatch(node.value)):
+            yield named[1]
 
 
 def _module_file(name: str) -> Path | None:
@@ -374,7 +380,7 @@ def _write(
     _write_worlds(folder, names, sealed, say)
     _write_rest(folder, items, stripped)
     _write_pages(folder, names)
-    secret = left_out(items, stripped, sources)
+    secret = left_out(stripped, sources)
     found = leaks(folder, secret)
     if found:
         raise WorkshopError("The release would give answers away:\n  " + "\n  ".join(found[:40]))
@@ -388,13 +394,13 @@ def _put(path: Path, text: str) -> None:
 
 
 def _expect_no_truth(stripped: dict[str, str]) -> None:
-    found = [
-        f"{module}: {line.strip()}"
-        for module, text in stripped.items()
-        if module.startswith(CHECKS)
-        for line in text.splitlines()
-        if re.search(r"\btruth\.\w", line)
-    ]
+    found = []
+    for module, text in stripped.items():
+        tree = ast.parse(text)
+        words = {id(n.value) for n in ast.walk(tree) if isinstance(n, ast.Expr)}  # docstrings may speak of it
+        for node in ast.walk(tree) if module.startswith(CHECKS) else ():
+            if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in words:
+                found += [f"{module}: {line.strip()}" for line in node.value.splitlines() if TRUTH.search(line)]
     if found:
         raise WorkshopError(
             "These read the truth, which is not released, outside of lab.kept:\n  " + "\n  ".join(found)

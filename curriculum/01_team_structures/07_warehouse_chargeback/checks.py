@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -206,7 +205,6 @@ MISTAKES: tuple[tuple[str, str, _Rules], ...] = (
 )
 
 
-@lru_cache(maxsize=64)
 def _exact(world: World, rules: _Rules) -> dict[date, dict[int, float]]:
     """Each team's share of each invoice by these rules, US dollars, not rounded: {month: {team: amount}}."""
     table = world.sql(
@@ -287,6 +285,37 @@ def _exact(world: World, rules: _Rules) -> dict[date, dict[int, float]]:
     return found
 
 
+HANDOVERS = """
+    select distinct date_trunc('month', q.started_at)::date as month_on
+    from ops.query_log q
+    left join ops.service_account_owners o
+      on o.service_account_id = q.service_account_id
+    left join ops.role_history r
+      on r.person_id in (q.person_id, o.owner_person_id)
+    where q.started_at in (o.valid_to_at, r.valid_to_at)
+"""
+
+Split = dict[date, dict[int, float]]
+
+
+def _right(lab: Lab) -> Split:
+    """Each team's share of each invoice by the rules."""
+    return lab.kept("shares", lambda: _exact(lab.world, _Rules()))
+
+
+def _mistaken(lab: Lab) -> list[tuple[str, str, Split]]:
+    """(misconception, words, shares) of the mistakes that people make."""
+    return lab.kept("mistakes", lambda: [(name, said, _exact(lab.world, rules)) for name, said, rules in MISTAKES])
+
+
+def _handovers(lab: Lab) -> set[date]:
+    """Months in which a query started in the very second of a handover."""
+    return lab.kept("handovers", lambda: set(lab.world.sql(HANDOVERS).column("month_on")))
+
+
+ALSO_KEPT = (_mistaken, _handovers)
+
+
 def _invoiced(lab: Lab) -> dict[date, int]:
     """Cents billed by month."""
     table = lab.world.sql("select month_on, (sum(amount_usd) * 100)::bigint from ops.invoices group by 1 order by 1")
@@ -334,8 +363,8 @@ def _recognise(
         return worst
 
     best, words, least = None, "", gap(right) * 0.05 + 1e-5
-    for name, said, rules in MISTAKES:
-        distance = gap(_exact(lab.world, rules))
+    for name, said, theirs in _mistaken(lab):
+        distance = gap(theirs)
         if distance < least:
             best, words, least = name, said, distance
     return best, words
@@ -413,7 +442,7 @@ def shares_follow_the_rules(lab: Lab) -> None:
 
     Judged on shares of what was allocated, so that a wrong total is counted once, by the check above.
     """
-    mine, right = _statements(lab), _exact(lab.world, _Rules())
+    mine, right = _statements(lab), _right(lab)
     scaled = {}
     for month, amounts in mine.items():
         total = sum(map(float, amounts.values()))
@@ -444,7 +473,7 @@ def shares_follow_the_rules(lab: Lab) -> None:
 @check("a", "no team is more than a cent from its exact share", points=1)
 def every_cent_is_right(lab: Lab) -> None:
     """The same to the cent: handovers to the second, and cents handed out one by one."""
-    mine, right = _statements(lab), _exact(lab.world, _Rules())
+    mine, right = _statements(lab), _right(lab)
     for month, amounts in mine.items():
         for value in amounts.values():
             _cents(value, f"allocate(con, {month})")
@@ -473,19 +502,8 @@ def every_cent_is_right(lab: Lab) -> None:
     name, words = _recognise(lab, mine, right)
     if name:
         raise CheckFailed(f"{said} It looks as if {words}.", evidence=evidence, misconception=name)
-    handovers = lab.world.sql(
-        """
-        select distinct date_trunc('month', q.started_at)::date as month_on
-        from ops.query_log q
-        left join ops.service_account_owners o
-          on o.service_account_id = q.service_account_id
-        left join ops.role_history r
-          on r.person_id in (q.person_id, o.owner_person_id)
-        where q.started_at in (o.valid_to_at, r.valid_to_at)
-        """
-    )
     largest = max(abs(d[0]) for d in _differences(mine, right, names))
-    if largest <= 50 * SHARE_TOLERANCE and months <= set(handovers.column("month_on")):
+    if largest <= 50 * SHARE_TOLERANCE and months <= _handovers(lab):
         raise CheckFailed(
             f"{said} In each of them a query started in the very second of a handover: it belongs to the new owner, once.",
             evidence=evidence,
@@ -530,7 +548,12 @@ class _Month:
         return float(self.actual.sum()) <= (1 + NORMAL) * float(self.expected.sum())
 
 
-@lru_cache(maxsize=32)
+def _quarters(lab: Lab) -> list[tuple[World, list[_Month]]]:
+    """Ten worlds, each with its next quarter."""
+    worlds = lab.worlds(WORLDS)
+    return list(zip(worlds, lab.kept("quarters", lambda: [_future(w) for w in worlds]), strict=True))
+
+
 def _future(world: World) -> list[_Month]:
     table = world.sql(
         """
@@ -620,9 +643,9 @@ def budgets_are_realistic(lab: Lab) -> None:
     25%: a team whose recent weeks held an incident may surprise anybody once."""
     misses: list[tuple] = []
     n = 0
-    for world in lab.worlds(WORLDS):
+    for world, months in _quarters(lab):
         mine = _budgets(lab, world)
-        for m in _future(world):
+        for m in months:
             n += 1
             expected = float(m.expected.sum())
             budget = float(_number(mine[m.team_id, m.month_on][0]))
@@ -705,9 +728,9 @@ def _lines(lab: Lab, world: World) -> dict[tuple[int, date], np.ndarray]:
 
 def _replayed(lab: Lab) -> Iterator[tuple[_Month, np.ndarray, int | None]]:
     """(month, alert line, day of the alert) of every team and month of ten worlds."""
-    for world in lab.worlds(WORLDS):
+    for world, months in _quarters(lab):
         lines = _lines(lab, world)
-        for m in _future(world):
+        for m in months:
             line = lines[m.team_id, m.month_on]
             yield m, line, first_alert(line, m.actual)
 
@@ -844,10 +867,10 @@ def twelve_weeks_later(lab: Lab) -> Any:
 
     lost: Counter[str] = Counter()
     calls: Counter[str] = Counter()
-    for world in lab.worlds(WORLDS):
+    for world, months in _quarters(lab):
         for name, line_of in rules(world).items():
             cured: set[int] = set()  # teams whose incident somebody has ended; a team's months come in order
-            for m in _future(world):
+            for m in months:
                 actual = np.minimum(m.actual, m.expected) if m.team_id in cured else m.actual
                 alert = first_alert(line_of(m), actual)
                 if m.overspend:
@@ -859,7 +882,7 @@ def twelve_weeks_later(lab: Lab) -> Any:
                     calls[name] += 1
 
     figure, (left, right) = plt.subplots(1, 2, figsize=(9.2, 3.4), width_ratios=[3, 2])
-    here, months = rules(lab.world), _future(lab.world)
+    here, months = rules(lab.world), lab.kept("quarter", lambda: _future(lab.world))
     worst = max((m for m in months if m.overspend), key=lambda m: m.overspend.excess_usd, default=months[0])
     day, spent = np.arange(1, len(worst.actual) + 1), np.cumsum(worst.actual)
     left.plot(day, np.cumsum(worst.expected), color=GREY, linestyle="--", label="expected")
