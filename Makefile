@@ -2,7 +2,8 @@
 #
 #   make lab     set up, build the default world, open JupyterLab on the start page
 #   make test    set up and run all tests
-#   make grade   grade a folder: make grade SUBMISSIONS=folder OUT=book.duckdb (without SUBMISSIONS: a sample cohort)
+#   make grade   grade a folder and write its report: make grade SUBMISSIONS=folder OUT=book.duckdb (without SUBMISSIONS: a
+#                sample cohort of 24 learners who hand in the labs SAMPLE)
 #   make dagster set up Dagster, for the notebook in which your retry policy of lab 3.1 runs on it
 #   make build   build modules/, labs/, solutions/ and what else is generated from curriculum/ (what changed)
 #   make contract   every topic's contract, whole, on five seeds: an hour or so (make contract TOPICS="3.1 3.2" SEEDS=20)
@@ -12,6 +13,7 @@
 VENV := .venv
 BIN := $(VENV)/bin
 OUT ?= graded/book.duckdb
+SAMPLE ?= 3.3,3.5,3.6,5.3
 SEEDS ?= 5
 TOPICS ?= $(shell $(BIN)/python -c "from workshop.topics import syllabus; print(*(t.id for t in syllabus().topics if t.exists))")
 LAB_ARGS ?=
@@ -51,14 +53,15 @@ contract: $(VENV)/installed-tests
 	done; \
 	[ -z "$$failed" ] || { echo "The contract does not hold for$$failed"; exit 1; }
 
+grade: SUBMISSIONS ?= $(dir $(OUT))submissions
 grade: setup
 	@bash .ci/setup.sh sandbox $(VENV)
-ifdef SUBMISSIONS
-	$(BIN)/python -m grader cohort "$(SUBMISSIONS)" --out "$(OUT)"
-else
-	$(BIN)/python -m grader sample --out "$(dir $(OUT))submissions"
-	$(BIN)/python -m grader cohort "$(dir $(OUT))submissions" --out "$(OUT)"
+ifeq ($(origin SUBMISSIONS),undefined)
+	$(BIN)/python -m grader sample --out "$(dir $(OUT))submissions" --only "$(SAMPLE)"
 endif
+	$(BIN)/python -m grader cohort "$(SUBMISSIONS)" --out "$(OUT)"
+	$(BIN)/python -m grader alike "$(OUT)" "$(SUBMISSIONS)"
+	$(BIN)/python -m grader report "$(OUT)"
 
 build: setup
 	$(BIN)/python -m workshop build

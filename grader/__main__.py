@@ -7,8 +7,12 @@ import os
 import sys
 import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+
+if TYPE_CHECKING:
+    from workshop.topics import Topic
 
 # Nothing here uses the resolver of internationalised addresses that this costs a second to import.
 sys.modules.setdefault("rfc3987_syntax", None)
@@ -29,6 +33,13 @@ def _warn_of(isolation: str) -> None:
         from grader.sandbox import RISK
 
         click.echo(RISK, err=True)
+
+
+def _topics(ids: str) -> list[Topic]:
+    """The topics of a list such as "3.4,3.6"."""
+    from workshop.topics import topic
+
+    return [topic(name.strip()) for name in ids.split(",") if name.strip()]
 
 
 @click.group()
@@ -145,7 +156,6 @@ def cohort(
     """Grades all of SUBMISSIONS into a gradebook. What is in the book is not graded again, so that the same command goes
     on where it was stopped. Exit code 0: done; 1: the machine failed; 2: wrong usage; 130: stopped."""
     from grader.cohort import grade_cohort
-    from workshop.topics import topic
 
     _warn_of(isolation)
     try:
@@ -154,7 +164,7 @@ def cohort(
             book,
             jobs=jobs,
             dask=dask,
-            only=tuple(topic(name.strip()).id for name in only.split(",") if name.strip()),
+            only=tuple(t.id for t in _topics(only)),
             secret=secret,
             regrade=regrade,
             pattern=pattern,
@@ -345,11 +355,13 @@ def kernels(world: str | None, scale: float, isolation: str) -> None:
 @cli.command()
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), required=True, help="Folder for the sample.")
 @click.option("--learners", default=24, show_default=True)
-def sample(out: Path, learners: int) -> None:
+@click.option("--only", default="", metavar="IDS", help="Labs that each hands in; default: one or two of all.")
+def sample(out: Path, learners: int, only: str) -> None:
     """Makes a sample cohort from the answer banks: right, wrong, untouched and broken work."""
     from grader.sample import make_sample
 
-    click.echo(f"{make_sample(out, learners)} notebooks of {learners} learners in {out}")
+    count = make_sample(out, learners, _topics(only))
+    click.echo(f"{count} notebooks of {learners} learners in {out}")
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import nbformat
@@ -31,15 +31,16 @@ BREAKAGES = (
 KINDS_OF_WORK = ("solution", "broken", "right", "wrong", "broken", "mixed", "untouched", "broken")
 
 
-def make_sample(out: Path, learners: int) -> int:
-    """Writes a cohort made from the answer banks; the same each time. Returns the number of notebooks."""
+def make_sample(out: Path, learners: int, only: Sequence[Topic] = ()) -> int:
+    """Writes a cohort made from the answer banks; the same each time. Each learner hands in one or two labs or, with ``only``, all
+    of these. Returns the number of notebooks."""
     topics = [t for t in syllabus().topics if t.exists]
     rng = random.Random("sample cohort")
     breakages = itertools.cycle(BREAKAGES)
     written = 0
     for i in range(learners):
         kind = KINDS_OF_WORK[i % len(KINDS_OF_WORK)]
-        for item in rng.sample(topics, k=min(len(topics), 2 if kind == "broken" else 1 + i % 2)):
+        for item in only or rng.sample(topics, k=min(len(topics), 2 if kind == "broken" else 1 + i % 2)):
             data = _work(item, kind, rng, topics, breakages)
             place = out / f"learner-{i + 1:02d}" / item.module / f"{item.folder}.ipynb"
             place.parent.mkdir(parents=True, exist_ok=True)

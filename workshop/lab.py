@@ -21,6 +21,7 @@ from workshop.topics import Topic, load_checks, planned_topic, syllabus, topic
 from workshop.withheld import withhold
 from workshop.world import WorldFiles, ensure_world, find_world, practice_seed
 from workshop.world.build import check_scale
+from workshop.world.shipped import shipped
 
 MEMORY = "350MB"  # beside a kernel with everything imported this stays under Binder's 1 GB for kernel and world
 WORLDS_VARIABLE = "KESTREL_WORLDS"  # set by the grader: the folder in which a graded kernel finds its worlds
@@ -318,7 +319,8 @@ def _open(topic_id: str, world: str, scale: float, namespace: dict[str, Any]) ->
     files = find_world(world, seed, scale, subjects)
     if files is None:
         print(
-            f"Building the world {world} at scale {scale:g} (once; kept in {os.environ.get('KESTREL_HOME', '~/.kestrel')}) ..."
+            f"{'Unpacking' if shipped() else 'Building'} the world {world} at scale {scale:g} (once; kept in "
+            f"{os.environ.get('KESTREL_HOME', '~/.kestrel')}) ..."
         )
         files = ensure_world(world, seed, scale, subjects)
     return PracticeLab(item, files, seed, Connections({world: files}), namespace)
