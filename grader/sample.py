@@ -32,8 +32,8 @@ KINDS_OF_WORK = ("solution", "broken", "right", "wrong", "broken", "mixed", "unt
 
 
 def make_sample(out: Path, learners: int, only: Sequence[Topic] = ()) -> int:
-    """Writes a cohort made from the answer banks; the same each time. Each learner hands in one or two labs or, with ``only``, all
-    of these. Returns the number of notebooks."""
+    """Writes a cohort made from the answer banks; the same each time. Each learner hands in one or two labs or, if given, all
+    of ``only``. Returns the number of notebooks."""
     topics = [t for t in syllabus().topics if t.exists]
     rng = random.Random("sample cohort")
     breakages = itertools.cycle(BREAKAGES)

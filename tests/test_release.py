@@ -137,7 +137,7 @@ def test_labs_can_be_opened_reset_and_checked_as_a_learner_does(course: Path, tm
     )
     done = run(course, tmp_path, "-c", code)
     assert done.returncode == 0, done.stderr
-    assert "Not attempted yet" in done.stdout and "This course does not show solutions." in done.stdout
+    assert "Task a: 0 of 4 points" in done.stdout and "This course does not show solutions." in done.stdout
     assert done.stdout.count("LabUnavailable This course has the world practice-7 at scale 0.05, and no other") == 2
     assert "raise TODO" in done.stdout
 

@@ -128,7 +128,7 @@ TRACED = f"""
       coalesce(p.team_id, a.owner_team_id, k.team_id) as team_then,
       coalesce(p_now.team_id, a_now.owner_team_id, k_now.team_id) as team_now
     from ops.query_log q
-    join ops.warehouses w using (warehouse)
+    inner join ops.warehouses w using (warehouse)
     left join ops.role_history p on {AS_OF.format(h="p", key="person_id", what="q.person_id")}
     left join ops.service_account_owners a
       on {AS_OF.format(h="a", key="service_account_id", what="q.service_account_id")}
@@ -176,8 +176,8 @@ keys = con.sql("""
     idle as (
       select m.idle_credits, u.credits as query_credits, coalesce(u.team_id, w.owner_team_id) as team_id,
         m.idle_credits * coalesce(u.credits / sum(u.credits) over (partition by m.metered_on), 1) as by_day
-      from ops.warehouse_metering m
-      join ops.warehouses w using (warehouse)
+      from ops.warehouse_metering as m
+      inner join ops.warehouses w using (warehouse)
       left join used u using (metered_on)
       where warehouse = 'backfill_wh'
     ),

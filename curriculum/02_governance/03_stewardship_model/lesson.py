@@ -27,7 +27,7 @@ con = open_lesson("2.3")
 con.sql("""
     with eras as (
       select *, arrived_at < timestamp '2025-12-29' as desk, epoch(curated_at - arrived_at) / 604800 as weeks
-      from ops.curation_history
+      from ops.curation_history as h
     )
     select domain,
       round(avg(weeks) filter (desk), 1) as desk_weeks, round(avg(is_wrong::int) filter (desk), 2) as desk_wrong,

@@ -227,9 +227,9 @@ print(f"numbers that are missing in the log: {gaps}")
 
 # %%
 kept = {}
-for m in record["masks"]:
-    if m["mask"] == "keep":
-        kept.setdefault(f"{m['table_name']}.{m['column_name']}", []).append(m["environment"])
+for shown in record["masks"]:
+    if shown["mask"] == "keep":
+        kept.setdefault(f"{shown['table_name']}.{shown['column_name']}", []).append(shown["environment"])
 graph = flows(NOW)
 reach = []
 for t in record["tags"]:

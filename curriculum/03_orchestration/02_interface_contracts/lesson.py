@@ -207,9 +207,9 @@ for subject, steps in history.items():
 
 
 def accepts(mode, tried):
-    word, _, reach = mode.partition("_")
-    compared = tried if reach else tried[-1:]
-    return all((word == "FORWARD" or back) and (word == "BACKWARD" or forward) for back, forward in compared)
+    side, _, transitive = mode.partition("_")
+    compared = tried if transitive else tried[-1:]
+    return all((side == "FORWARD" or back) and (side == "BACKWARD" or forward) for back, forward in compared)
 
 
 stops = [sum(not works for pair in tried for works in pair) for *_, tried in changes]

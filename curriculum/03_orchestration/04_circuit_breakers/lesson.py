@@ -53,7 +53,7 @@ con.execute(
     with callers as (select distinct dag_id from ops.tasks where service_name = 'geocoding')
     select r.*, d.deadline_minutes, r.dag_id in (from callers) as calls_geocoding
     from ops.task_runs r
-    join ops.dags d using (dag_id)
+    inner join ops.dags d using (dag_id)
     where r.pool = 'shared' and r.scheduled_at::date between ?::date - 1 and ?::date
     """,
     [day, day],
@@ -253,8 +253,8 @@ con.sql("""
       count(*) filter (t.max_stale_minutes is null) as must_be_fresh,
       count(*) filter (d.deadline_minutes >= 240) as has_4h_to_deadline
     from ops.tasks t
-    join ops.dags d using (dag_id)
-    where t.service_name is not null
+    inner join ops.dags d using (dag_id)
+    where not t.service_name is null
     group by all
     order by callers desc, t.service_name
 """).df()

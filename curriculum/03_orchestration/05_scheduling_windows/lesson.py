@@ -132,23 +132,23 @@ _ = tell("spread evenly, windows of 10 minutes", plan_of(spread, longest, 10))
 # **critical path** (Kelley and Walker, 1959).
 
 # %%
-by_id = {job["job_id"]: job for job in jobs}
-order = list(TopologicalSorter({i: job["upstream"] for i, job in by_id.items()}).static_order())
+known = {job["job_id"]: job for job in jobs}
+in_order = list(TopologicalSorter({i: job["upstream"] for i, job in known.items()}).static_order())
 
 
 def bounds(claim):
     """First and last start of each job if each takes the minutes of `claim`."""
-    first, last = {}, {i: by_id[i]["due_minute"] - claim[i] for i in order}
-    for i in order:
-        first[i] = max([by_id[i]["ready_minute"], *(first[u] + claim[u] for u in by_id[i]["upstream"])])
-    for i in reversed(order):
-        for up in by_id[i]["upstream"]:
+    first, last = {}, {i: known[i]["due_minute"] - claim[i] for i in in_order}
+    for i in in_order:
+        first[i] = max([known[i]["ready_minute"], *(first[u] + claim[u] for u in known[i]["upstream"])])
+    for i in reversed(in_order):
+        for up in known[i]["upstream"]:
             last[up] = min(last[up], last[i] - claim[up])
     return first, last
 
 
 first, last = bounds(longest)
-slack = np.array([last[i] - first[i] for i in order]) / 60
+slack = np.array([last[i] - first[i] for i in in_order]) / 60
 figure, ax = plt.subplots(figsize=(7.2, 2.4))
 ax.hist(slack, bins=np.arange(0, 16, 0.5), color=BLUE)
 ax.set(xlabel="slack, hours (longest runs seen)", ylabel="jobs")
@@ -172,13 +172,13 @@ show(figure, "Histogram of slack: a few jobs have little, most have several hour
 # </details>
 
 # %%
-chain = max(order, key=lambda i: (min(len(by_id[i]["upstream"]), 1), first[i] - by_id[i]["ready_minute"]))
+chain = max(in_order, key=lambda i: (min(len(known[i]["upstream"]), 1), first[i] - known[i]["ready_minute"]))
 path = [chain]
-while by_id[path[0]]["upstream"]:
-    path.insert(0, max(by_id[path[0]]["upstream"], key=lambda u: first[u] + longest[u]))
-nights = draw_minutes(np.random.default_rng(1), [by_id[i] for i in path], 2000)
+while known[path[0]]["upstream"]:
+    path.insert(0, max(known[path[0]]["upstream"], key=lambda u: first[u] + longest[u]))
+nights = draw_minutes(np.random.default_rng(1), [known[i] for i in path], 2000)
 for name, q in (("mean", None), ("p90", 0.9), ("p99", 0.99), ("longest", 1.0)):
-    claim = [np.mean(by_id[i]["minutes"]) if q is None else np.quantile(by_id[i]["minutes"], q) for i in path]
+    claim = [np.mean(known[i]["minutes"]) if q is None else np.quantile(known[i]["minutes"], q) for i in path]
     opens = np.r_[0, np.cumsum(claim)[:-1]]
     end = np.zeros(len(nights))
     for k in range(len(path)):
@@ -204,8 +204,8 @@ def levelled(claim):
     least = slots_there.min()
     for level in np.arange(0.2, 4, 0.02):
         load, start = np.zeros(1200), {}
-        for i in sorted(order, key=lambda i: (last[i], order.index(i))):
-            job, long = by_id[i], claim[i]
+        for i in sorted(in_order, key=lambda i: (last[i], in_order.index(i))):
+            job, long = known[i], claim[i]
             after = max([job["ready_minute"], *(start[u] + claim[u] for u in job["upstream"])])
             places = (
                 t for t in range(after, last[i] + 1, 5) if (load[t : t + long] + job["slots"]).max() <= level * least
@@ -220,7 +220,7 @@ def levelled(claim):
 
 points = []
 for q in (0.5, 0.7, 0.8, 0.9, 0.95, 1.0):
-    claim = {i: math.ceil(np.quantile(job["minutes"], q)) for i, job in by_id.items()}
+    claim = {i: math.ceil(np.quantile(job["minutes"], q)) for i, job in known.items()}
     points.append((q, *tell(f"levelled, claims at quantile {q}", plan_of(levelled(claim), claim))))
 q, height, bad = map(np.array, zip(*points, strict=True))
 figure, ax = plt.subplots(figsize=(7.2, 2.8))

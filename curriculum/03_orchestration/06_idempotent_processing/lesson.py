@@ -229,7 +229,7 @@ SUMS = "select ordered_on, count(*) as order_count, sum(total_usd) as total_usd 
 BACKOFFICE, LANDED_AT = con.execute("""
     select batch_id, any_value(landed_at) from raw.order_batches c
     where event = 'corrected' and exists (
-      from raw.order_batches b
+      from raw.order_batches as b
       where b.order_id = c.order_id and b.ordered_on <> c.ordered_on and b.landed_at < c.landed_at)
     group by batch_id order by count(*) desc, batch_id limit 1
 """).fetchall()[0]

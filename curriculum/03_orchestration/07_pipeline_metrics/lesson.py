@@ -197,8 +197,8 @@ month = (
 
 def with_attributes(*names, bounds=None):
     def instrument(meter):
-        work = meter.create_histogram("kestrel.stage.duration", unit="s", explicit_bucket_boundaries_advisory=bounds)
-        return lambda event: work.record(event["took_s"], {name: event[name] for name in names})
+        spent = meter.create_histogram("kestrel.stage.duration", unit="s", explicit_bucket_boundaries_advisory=bounds)
+        return lambda event: spent.record(event["took_s"], {name: event[name] for name in names})
 
     return instrument
 

@@ -105,9 +105,9 @@ con.sql("""
 # %%
 lags = con.sql("""
     with firsts as (
-      select account_id, caller_id, version, min(called_at) as first_at
+      select caller_id, account_id, version, min(called_at) as first_at
       from ops.api_calls
-      where status_code <> 401
+      where not status_code = 401
       group by all
     )
     select a.class, epoch(f.first_at - v.delivered_at) / 86400 as lag_days
@@ -214,8 +214,8 @@ con.sql("""
 # %%
 con.sql("""
     with in_use as (
-      select class, account_id,
-        (coalesce(disabled_on, date '2026-06-30') - greatest(created_on, date '2024-06-30')) / 365 as years
+      select account_id, class,
+        (coalesce(disabled_on, date '2026-06-30') - greatest(date '2024-06-30', created_on)) / 365 as years
       from ops.api_accounts
     ),
     leaks as (select account_id, count(*) as leaks from ops.credential_leaks group by account_id)

@@ -129,8 +129,8 @@ counts = (
     con.execute(
         """
     select
-      sum(units_confirmed) as bad,
       sum(units_flagged - units_confirmed) as good,
+      sum(units_confirmed)::bigint as bad,
       sum(files_flagged) as files,
       sum(rows_landed) / sum(files) as rows_per_file,
       any_value(r) as price
