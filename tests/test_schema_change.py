@@ -33,7 +33,7 @@ def test_construction_and_readers_agree_on_classes() -> None:
         "rename_table",
         "forbid_nulls",
     }
-    for (cls, e), ran in zip(found, checks.effects(e for _, e in found), strict=True):
+    for (cls, e), ran in zip(found, checks.classes_by_readers(e for _, e in found), strict=True):
         assert cls == ran, e
 
 

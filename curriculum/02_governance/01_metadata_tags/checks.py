@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -71,13 +72,17 @@ FOUND_BY = {
 }
 
 COLUMNS = """
-select
-  t.asset_id, t.table_schema || '.' || t.table_name as table_name, c.column_name, c.data_type,
-  case when not p.is_quasi then p.kind end as kind, p.found_by, coalesce(p.is_quasi, false) as is_quasi
+select t.asset_id, t.table_schema || '.' || t.table_name as table_name, c.column_name, c.data_type, c.column_no
 from ops.columns c
 join ops.tables t using (asset_id)
-left join truth.personal_columns p using (asset_id, column_name)
 order by t.asset_id, c.column_no
+"""
+TRUE_COLUMNS = f"""
+select
+  c.*, case when not p.is_quasi then p.kind end as kind, p.found_by, coalesce(p.is_quasi, false) as is_quasi
+from ({COLUMNS}) c
+left join truth.personal_columns p using (asset_id, column_name)
+order by c.asset_id, c.column_no
 """
 
 
@@ -95,7 +100,7 @@ def _tagged(lab: Lab, world: World, number: int) -> tuple[list[dict[str, Any]], 
         )
         read = sum(s["rows_scanned"] or 0 for s in database.log())
         database.close()
-        columns = lab.kept(f"columns {number}", lambda: world.sql(COLUMNS).dicts())
+        columns = lab.kept(f"columns {number}", lambda: world.sql(TRUE_COLUMNS).dicts())
         return read_tags(table, columns), read
 
     return lab.once(f"tagged {number}", make)
@@ -342,7 +347,8 @@ SHOWN = ["company", "question", "scope", "told rightly", "least", "needs", "know
 
 def _expect_answered(lab: Lab, audience: str, who: str) -> str:
     good, total, rows = _answered(lab, audience)
-    causes = Counter(_cause(row) for row in rows)
+    known = _causes(lab)
+    causes = Counter(known[row[2], *row[6:]] for row in rows)
     causes.pop(None, None)
     common = causes.most_common(1)
     tired = [max(0, _burden(keys) - 5) for _, keys, _ in _years(lab)]
@@ -358,14 +364,25 @@ def _expect_answered(lab: Lab, audience: str, who: str) -> str:
     return f"{good} of {total} questions of {who} answered."
 
 
-def _cause(row: Sequence[Any]) -> str | None:
-    """The misconception that one fact of an unanswered question points to."""
-    _, _, scope, _, _, _, known, set_by, required, values = row
-    if set_by == "no key" or required == "none" or (required == "personal" and scope == "all"):
-        return None if set_by == "platform" and known == "platform" else "optional"
-    if values == "free":
-        return "free_text"
-    return "wrong_setter" if set_by != known else None
+def _causes(lab: Lab) -> dict[tuple[Any, ...], str | None]:
+    """The misconception that one fact of an unanswered question points to, by the question's scope, who knows the fact, and how
+    it is set, where it is compulsory and which values it has."""
+
+    def cause(scope: str, known: str, set_by: str, required: str | None, values: str | None) -> str | None:
+        if set_by == "no key" or required == "none" or (required == "personal" and scope == "all"):
+            return None if set_by == "platform" and known == "platform" else "optional"
+        if values == "free":
+            return "free_text"
+        return "wrong_setter" if set_by != known else None
+
+    def make() -> dict[tuple[Any, ...], str | None]:
+        settings = [("no key", None, None), *product(SETTERS, REQUIRED, ("closed", "free"))]
+        return {
+            (scope, known, *setting): cause(scope, known, *setting)
+            for scope, known, setting in product(("all", "personal"), SETTERS, settings)
+        }
+
+    return lab.kept("causes", make)
 
 
 def _burden(keys: Sequence[Key]) -> int:

@@ -84,6 +84,38 @@ def _companies(lab: Lab) -> list[tuple[list[dict], list[dict], list[dict], date]
     return lab.kept("companies", make)
 
 
+def _rights(lab: Lab) -> list[dict[str, list[str]]]:
+    """Roles that may use a kind, by kind, in each company."""
+    return lab.kept("rights", lambda: [history("access").rules_from(c[0], c[3]) for c in _companies(lab)])
+
+
+Clash = tuple[int, str, str]
+
+
+def _duties(lab: Lab) -> list[tuple[set[tuple[int, str]], list[Clash]]]:
+    """Of each company what is held now, as (person, role), and who holds both roles of a conflict."""
+
+    def make() -> list[tuple[set[tuple[int, str]], list[Clash]]]:
+        found = []
+        for _, grants, conflicts, today in _companies(lab):
+            now = datetime(today.year, today.month, today.day)
+            held = {
+                (g["person_id"], g["role"])
+                for g in grants
+                if g["valid_from_at"] <= now and (g["valid_to_at"] is None or g["valid_to_at"] > now)
+            }
+            clashes = [
+                (p, c["role_a"], c["role_b"])
+                for c in conflicts
+                for p, r in sorted(held)
+                if r == c["role_a"] and (p, c["role_b"]) in held
+            ]
+            found.append((held, clashes))
+        return found
+
+    return lab.kept("duties", make)
+
+
 def read_access_policy(got: Any) -> tuple[dict[str, set[str]], list[tuple[Any, str]]]:
     """What access_policy returned: roles by kind, and the revocations as (person, role)."""
     what = "What access_policy returns"
@@ -116,8 +148,7 @@ def _policies(lab: Lab) -> list[tuple[tuple, dict[str, set[str]], list[tuple[Any
 def needs_are_rules(lab: Lab) -> str:
     """Rules of eight drawn companies against needs that have a basis and hold today."""
     total = 0
-    for i, (company, rules, _) in enumerate(_policies(lab)):
-        true = history("access").rules_from(company[0], company[3])
+    for i, ((company, rules, _), true) in enumerate(zip(_policies(lab), _rights(lab), strict=True)):
         missing = {n["kind"] for n in company[0]} - set(rules)
         expect(
             not missing,
@@ -155,20 +186,8 @@ def needs_are_rules(lab: Lab) -> str:
 @check("a", "duties are separated, with the fewest revocations", points=1)
 def duties_are_separated(lab: Lab) -> str:
     """Conflicts now; revocations against the number of people in conflict; holders that are left."""
-    for i, (company, _, revoke) in enumerate(_policies(lab)):
-        _, grants, conflicts, today = company
-        now = datetime(today.year, today.month, today.day)
-        held = {
-            (g["person_id"], g["role"])
-            for g in grants
-            if g["valid_from_at"] <= now and (g["valid_to_at"] is None or g["valid_to_at"] > now)
-        }
-        clashes = [
-            (p, c["role_a"], c["role_b"])
-            for c in conflicts
-            for p, r in sorted(held)
-            if r == c["role_a"] and (p, c["role_b"]) in held
-        ]
+    for i, ((company, _, revoke), (held, clashes)) in enumerate(zip(_policies(lab), _duties(lab), strict=True)):
+        grants = company[1]
         people = sorted({p for p, _, _ in clashes})
         shown = Evidence(
             f"Grants of those in conflict (company {i + 1})",
@@ -268,7 +287,7 @@ class _Gate:
 
 
 def _gate(lab: Lab) -> _Gate:
-    return lab.kept("gate", lambda: _Gate(lab))
+    return lab.cached("gate", lambda: _Gate(lab))
 
 
 def _suite(name: str) -> list[dict[str, Any]]:
@@ -581,52 +600,66 @@ def wrongs_are_found(lab: Lab) -> str:
     return _expect_found(lab, ("wrong decision", "bypass"), {"wrong decision": todays, "bypass": "only_allowed"})
 
 
+def _moments(lab: Lab) -> list[tuple[int, str, datetime, set[int]]]:
+    """The number of a month, a kind, a moment, and who could see that kind then."""
+    made = history("access")
+
+    def make() -> list[tuple[int, str, datetime, set[int]]]:
+        rng = lab.rng("moments")
+        found = []
+        for number, month in enumerate(_months(lab)):
+            changes = [v["valid_from_at"] for v in month["versions"]][1:] + [
+                g[k] for g in month["grants"] for k in ("valid_from_at", "valid_to_at") if g[k] is not None
+            ]
+            for n in range(MOMENTS // MONTHS):
+                kind = made.KINDS[int(rng.integers(len(made.KINDS)))]
+                at = made.TODAY - timedelta(minutes=int(rng.integers(1, 200_000)))
+                ended = [
+                    g
+                    for g in month["grants"]
+                    if g["valid_to_at"] and g["role"] in made.USERS and g["valid_to_at"] <= made.TODAY
+                ]
+                if n % 4 == 0 and ended:  # the very moment at which somebody could no longer
+                    grant = ended[int(rng.integers(len(ended)))]
+                    at = grant["valid_to_at"]
+                    rules = made.in_force(month["versions"], at)["rules"]
+                    open_kinds = [k for k, r in rules.items() if grant["role"] in r]
+                    kind = open_kinds[int(rng.integers(len(open_kinds)))] if open_kinds else kind
+                if n % 2:
+                    later = [c for c in changes if made.TODAY - timedelta(days=380) < c <= made.TODAY]
+                    at = later[int(rng.integers(len(later)))]
+                roles = made.in_force(month["versions"], at)["rules"].get(kind, [])
+                seers = {
+                    g["person_id"]
+                    for g in month["grants"]
+                    if g["role"] in roles
+                    and g["valid_from_at"] <= at
+                    and (g["valid_to_at"] is None or g["valid_to_at"] > at)
+                }
+                found.append((number, kind, at, seers))
+        return found
+
+    return lab.kept("moments", make)
+
+
 @check("c", "who could see what, at any moment", points=1)
 def seers_are_known(lab: Lab) -> str:
     """Twenty moments of two months, those of changes included."""
-    made = history("access")
-    rng = lab.rng("moments")
-    for month in _months(lab):
-        changes = [v["valid_from_at"] for v in month["versions"]][1:] + [
-            g[k] for g in month["grants"] for k in ("valid_from_at", "valid_to_at") if g[k] is not None
+    for number, kind, at, want in _moments(lab):
+        month = _months(lab)[number]
+        got = lab.call("could_see", kind, at, month["grants"], month["versions"])
+        expect(isinstance(got, list | tuple | set), "could_see returns a list of person_id.")
+        wrong = [[p, "not named"] for p in sorted(want - set(got))] + [
+            [p, "could not"] for p in sorted(set(got) - want, key=str)
         ]
-        for n in range(MOMENTS // MONTHS):
-            kind = made.KINDS[int(rng.integers(len(made.KINDS)))]
-            at = made.TODAY - timedelta(minutes=int(rng.integers(1, 200_000)))
-            ended = [
-                g
-                for g in month["grants"]
-                if g["valid_to_at"] and g["role"] in made.USERS and g["valid_to_at"] <= made.TODAY
-            ]
-            if n % 4 == 0 and ended:  # the very moment at which somebody could no longer
-                grant = ended[int(rng.integers(len(ended)))]
-                at = grant["valid_to_at"]
-                open_kinds = [k for k, r in made.in_force(month["versions"], at)["rules"].items() if grant["role"] in r]
-                kind = open_kinds[int(rng.integers(len(open_kinds)))] if open_kinds else kind
-            if n % 2:
-                later = [c for c in changes if made.TODAY - timedelta(days=380) < c <= made.TODAY]
-                at = later[int(rng.integers(len(later)))]
-            roles = made.in_force(month["versions"], at)["rules"].get(kind, [])
-            want = {
-                g["person_id"]
-                for g in month["grants"]
-                if g["role"] in roles
-                and g["valid_from_at"] <= at
-                and (g["valid_to_at"] is None or g["valid_to_at"] > at)
-            }
-            got = lab.call("could_see", kind, at, month["grants"], month["versions"])
-            expect(isinstance(got, list | tuple | set), "could_see returns a list of person_id.")
-            wrong = [[p, "not named"] for p in sorted(want - set(got))] + [
-                [p, "could not"] for p in sorted(set(got) - want, key=str)
-            ]
-            expect(
-                not wrong,
-                f"Of those who could see {kind} at {at} you name {len(set(got) & want)} of {len(want)}, and "
-                f"{len(set(got) - want)} who could not.",
-                evidence=Evidence("People", Table.of(["person", "what"], wrong[:10])),
-                ask="Which version was in force at that moment, and which grants were held, to the second?",
-                misconception="todays_policy",
-            )
+        expect(
+            not wrong,
+            f"Of those who could see {kind} at {at} you name {len(set(got) & want)} of {len(want)}, and "
+            f"{len(set(got) - want)} who could not.",
+            evidence=Evidence("People", Table.of(["person", "what"], wrong[:10])),
+            ask="Which version was in force at that moment, and which grants were held, to the second?",
+            misconception="todays_policy",
+        )
     return f"{MOMENTS} moments right."
 
 
@@ -651,32 +684,44 @@ def _by_select_list(query: str) -> bool:
     return not names & {"email", "phone", "full_name", "birth_on", "postcode"}
 
 
+GROUPS = {"plain": "plain SQL", "duckdb": "DuckDB's SQL", "refuse": "no query"}
+
+
+def _let_through(lab: Lab) -> dict[str, list[int]]:
+    """Attacks of each group that two usual gateways let through."""
+
+    def make() -> dict[str, list[int]]:
+        gate = _gate(lab)
+        one, two = gate.databases(lab)
+        counts = {}
+        for name, lets in (("forbidden words", _by_words), ("select list", _by_select_list)):
+            through = dict.fromkeys(GROUPS, 0)
+            for attack in _suite("attacks"):
+                query = gate.text(attack["query"])
+                if lets(query) and (attack["group"] == "refuse" or _run(one, query) != _run(two, query)):
+                    through[attack["group"]] += 1
+            counts[name] = list(through.values())
+        one.close()
+        two.close()
+        return counts
+
+    return lab.kept("let through", make)
+
+
 def twelve_weeks_later(lab: Lab) -> Any:
     """Attacks that get through: a list of forbidden words, a look at the select list, and the learner's gateway."""
     from workshop.plots import BLUE, GREY, ORANGE, plt
 
-    gate = _gate(lab)
-    one, two = gate.databases(lab)
-    groups = {"plain": "plain SQL", "duckdb": "DuckDB's SQL", "refuse": "no query"}
-    counts: dict[str, list[int]] = {}
-    for name, lets in (("forbidden words", _by_words), ("select list", _by_select_list)):
-        through = dict.fromkeys(groups, 0)
-        for attack in _suite("attacks"):
-            query = gate.text(attack["query"])
-            if lets(query) and (attack["group"] == "refuse" or _run(one, query) != _run(two, query)):
-                through[attack["group"]] += 1
-        counts[name] = list(through.values())
-    one.close()
-    two.close()
+    counts = dict(_let_through(lab))
     try:
-        counts["yours"] = [sum(a["outcome"] == "leaked" for a in _attacked(lab) if a["group"] == g) for g in groups]
+        counts["yours"] = [sum(a["outcome"] == "leaked" for a in _attacked(lab) if a["group"] == g) for g in GROUPS]
     except CheckFailed:
         counts["yours (not done)"] = [0, 0, 0]
     figure, ax = plt.subplots(figsize=(7.4, 2.8))
     for k, ((name, through), colour) in enumerate(zip(counts.items(), (GREY, ORANGE, BLUE), strict=True)):
         bars = ax.bar([x + 0.27 * (k - 1) for x in range(3)], through, 0.25, color=colour, label=name)
         ax.bar_label(bars, fontsize=8)
-    ax.set_xticks(range(3), list(groups.values()))
+    ax.set_xticks(range(3), list(GROUPS.values()))
     ax.set(ylabel="attacks that get through", ylim=(0, 1.25 * max(max(v) for v in counts.values()) + 1))
     mine = sum(list(counts.values())[2])
     ax.set_title(

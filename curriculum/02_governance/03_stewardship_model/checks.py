@@ -457,6 +457,11 @@ HOLLOW = """
 """
 
 
+def _hollow(lab: Lab) -> Table:
+    """How many assets of this world have a compulsory field that is filled and not valid, by what is wrong with it."""
+    return lab.kept("hollow", lambda: lab.world.sql(HOLLOW))
+
+
 def _compare(lab: Lab, column: str) -> tuple[list[str], Evidence]:
     """The domains in which a column is off by more than the tolerance, and all of them beside the truth."""
     got, want = read_health(lab), oracle(lab)
@@ -486,6 +491,7 @@ def completeness_counts_what_is_valid(lab: Lab) -> str:
         evidence=shown,
     )
     off, shown = _compare(lab, "complete_share")
+    hollow = _hollow(lab)
     if off:
         got, want = read_health(lab), oracle(lab)
         filled = all(
@@ -501,7 +507,7 @@ def completeness_counts_what_is_valid(lab: Lab) -> str:
                 if filled
                 else "Complete: every field that is compulsory for its kind is valid; null is not valid."
             ),
-            evidence=[shown, Evidence("compulsory fields that are filled and not valid", lab.world.sql(HOLLOW))],
+            evidence=[shown, Evidence("compulsory fields that are filled and not valid", hollow)],
             ask="Which filled fields would a reader call empty?"
             if filled
             else "How many assets does yours find for each line of the second table? (Those with nulls come on top.)",
@@ -563,10 +569,11 @@ def catalogues(lab: Lab) -> list[tuple[list[str], np.ndarray, np.ndarray, np.nda
 
 @dataclass(frozen=True)
 class Known:
-    """A sample as a case of `estimate_samples`, the true share of its catalogue, the width of the reference, the number of its
-    catalogue (3: plain), and how likely it is among those."""
+    """A sample as a case of `estimate_samples`, its stratified estimate, the true share of its catalogue, the width of the
+    reference, the number of its catalogue (3: plain), and how likely it is among those."""
 
     case: list[list[Any]]
+    estimate: float
     share: float
     width: float
     of: int
@@ -596,7 +603,7 @@ def samples(lab: Lab) -> list[Known]:
                 case = [[n, a, m, x] for n, a, m, x in zip(names, assets.tolist(), reviewed.tolist(), row, strict=True)]
                 low, high = wilson(case)
                 share = float(accurate.sum() / assets.sum())
-                found.append(Known(case, share, high - low, number, 1 / len(rows)))
+                found.append(Known(case, estimate(case), share, high - low, number, 1 / len(rows)))
         for _ in range(PLAIN):
             assets, reviewed = int(rng.integers(300, 401)), int(rng.integers(14, 26))
             accurate = round(assets * rng.uniform(0.84, 0.95))
@@ -608,7 +615,7 @@ def samples(lab: Lab) -> list[Known]:
                     case = [["all", assets, reviewed, x]]
                     low, high = wilson(case)
                     width = min(high, 1.0) - max(low, 0.0)
-                    found.append(Known(case, accurate / assets, width, CATALOGUES, chance / PLAIN))
+                    found.append(Known(case, estimate(case), accurate / assets, width, CATALOGUES, chance / PLAIN))
         return found
 
     return lab.kept("samples", make)
@@ -707,11 +714,11 @@ def accuracy_is_weighted(lab: Lab) -> str:
             misconception="unweighted" if plain else "complaints",
         )
     for known, (got, _, _) in zip(samples(lab), _said(lab), strict=True):
-        case, want = known.case, estimate(known.case)
+        want = known.estimate
         expect(
             abs(got - want) <= TOLERANCE,
             f"`accuracy(strata, sample)` says {got:.4f} for a sample whose stratified estimate is {want:.4f}.",
-            evidence=_sample_shown(case),
+            evidence=_sample_shown(known.case),
             misconception="unweighted",
         )
     want = oracle(lab)
@@ -786,6 +793,23 @@ def interval_keeps_its_promise(lab: Lab) -> str:
 # -- twelve weeks later -------------------------------------------------------------------------------------------------------
 
 
+def _strata(lab: Lab) -> dict[str, list[list[Any]]]:
+    """The sample of this world's catalogue as a case of `estimate_samples`, by domain."""
+
+    def make() -> dict[str, list[list[Any]]]:
+        rows = lab.world.sql("""
+            select a.domain, a.tier, count(*) as assets, count(r.asset_id) as reviewed,
+              coalesce(sum(r.is_accurate::int), 0)::int as accurate
+            from ops.catalog_assets a
+            left join (from ops.catalog_reviews where reason = 'sample' and round = '2026-Q2') r using (asset_id)
+            where a.retired_at is null
+            group by all order by all
+        """).rows
+        return {n: [list(r[1:]) for r in rows if r[0] == n] for n in sorted({r[0] for r in rows})}
+
+    return lab.kept("strata", make)
+
+
 def twelve_weeks_later(lab: Lab) -> Any:
     """Entries that wait in this world's domains for twelve weeks under three models, and the catalogue's health by domain."""
     from workshop.plots import BLUE, GREEN, GREY, ORANGE, RED, plt
@@ -811,17 +835,8 @@ def twelve_weeks_later(lab: Lab) -> Any:
     queue.legend()
     try:
         report = read_health(lab)
-        rows = lab.world.sql("""
-            select a.domain, a.tier, count(*) as assets, count(r.asset_id) as reviewed,
-              coalesce(sum(r.is_accurate::int), 0)::int as accurate
-            from ops.catalog_assets a
-            left join (from ops.catalog_reviews where reason = 'sample' and round = '2026-Q2') r using (asset_id)
-            where a.retired_at is null
-            group by all order by all
-        """).rows
         names = sorted(report)
-        cases = [[list(r[1:]) for r in rows if r[0] == n] for n in names]
-        said = _estimates(lab, cases)
+        said = _estimates(lab, [_strata(lab)[n] for n in names])
         for k, (name, value) in enumerate(zip(names, said, strict=True)):
             share, low, high = read_interval(value)
             health.plot([low, high], [k, k], color=GREEN, lw=2, label="accurate, 95% interval" if k == 0 else None)

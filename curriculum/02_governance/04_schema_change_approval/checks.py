@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import duckdb
@@ -121,7 +121,7 @@ VALUES: dict[str, Callable[[int], str]] = {
 }
 
 
-def effects(elements: Iterable[Mapping[str, Any]]) -> list[str]:
+def classes_by_readers(elements: Iterable[Mapping[str, Any]]) -> list[str]:
     """The class of each element, found by running readers on a table of twelve rows that fits it: before, after, and on a copy
     that uses what the change permits."""
     con = duckdb.connect(":memory:", config={"threads": "1"})
@@ -246,7 +246,7 @@ def _diffs(lab: Lab) -> list[Diff]:
                     found.append((variant, e))
                     made += 1
         found = [found[i] for i in rng.permutation(len(found))]
-        classes = effects(e for _, e in found)
+        classes = classes_by_readers(e for _, e in found)
         diffs, at = [], 0
         while at < len(found):
             upto = at + int(rng.integers(1, 6))
@@ -351,12 +351,14 @@ def additive_is_found(lab: Lab) -> str:
 
 @dataclass(frozen=True)
 class Case:
-    """A change, the lineage and the consumers of its warehouse, and the truth: consumers that are hit, each with a query, and the
-    teams that must approve."""
+    """A change, and the truth: consumers that are hit, each with a query, and the teams that must approve. ``seen``: the teams to
+    which an edge leads; ``why``: by team that must approve, words and misconception for one that is left out."""
 
     change: dict[str, Any]
     hit: dict[int, str]
     teams: frozenset[int]
+    seen: frozenset[int] = frozenset()
+    why: dict[int, tuple[str, str | None]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -421,7 +423,9 @@ def _as_values(change: dict[str, Any]) -> dict[str, Any]:
     return {**change, "elements": elements}
 
 
-def reached(change: dict[str, Any], lineage: Sequence[dict[str, Any]]) -> tuple[set[str], set[tuple[str, str]]]:
+def reached_by_lineage(
+    change: dict[str, Any], lineage: Sequence[dict[str, Any]]
+) -> tuple[set[str], set[tuple[str, str]]]:
     """Whole tables, and columns, at which a change is seen, by lineage."""
     table = change["table"]
     whole: set[str] = set()
@@ -544,7 +548,40 @@ def _estate(lab: Lab, rng: np.random.Generator) -> Estate:
     finally:
         warehouse.close()
     _run_yearly(rng, consumers, cases)
-    return Estate(lineage, consumers, [cases[i] for i in rng.permutation(len(cases))])
+    estate = Estate(lineage, consumers, [cases[i] for i in rng.permutation(len(cases))])
+    return replace(estate, cases=[_explained(estate, c) for c in estate.cases])
+
+
+def _explained(estate: Estate, case: Case) -> Case:
+    """The case with what its edges say of each team."""
+    seen = readers_of(*reached_by_lineage(case.change, estate.lineage), estate.consumers)
+    return replace(
+        case,
+        seen=frozenset(c["owner_team_id"] for c in estate.consumers if c["consumer_id"] in seen),
+        why={team: _why_missed(estate, case, team) for team in sorted(case.teams)},
+    )
+
+
+def _why_missed(estate: Estate, case: Case, team: int) -> tuple[str, str | None]:
+    """Words and misconception for a team that was left out."""
+    whole, columns = reached_by_lineage(case.change, estate.lineage)
+    mine = [c for c in estate.consumers if c["owner_team_id"] == team and c["consumer_id"] in case.hit]
+    direct = any(case.change["table"] in q["tables"] for c in mine for q in c["queries"])
+    if not direct:
+        if all(
+            set(q["tables"]) & whole and not {tuple(x) for x in q["columns"]} & columns
+            for c in mine
+            for q in c["queries"]
+            if q["sql"] == case.hit[c["consumer_id"]]
+        ):
+            return (
+                "It reads another column of a model that cannot be built any more, or whose rows are others.",
+                "whole",
+            )
+        return "It reads the table through models.", "direct_only"
+    if all(c["cadence"] in ("monthly", "quarterly", "yearly") for c in mine):
+        return f"It reads the table itself, {mine[0]['cadence']}.", "last_week"
+    return "It reads the table itself.", None
 
 
 def _telling(
@@ -560,7 +597,7 @@ def _telling(
     owner = {c["consumer_id"]: c["owner_team_id"] for c in consumers}
 
     def teams(other: dict[str, Any], edges: Sequence[dict[str, Any]] = lineage) -> set[int]:
-        return {owner[c] for c in readers_of(*reached(other, edges), consumers)}
+        return {owner[c] for c in readers_of(*reached_by_lineage(other, edges), consumers)}
 
     seen, values = teams(change), teams(_as_values(change))
     wanted = 2 if layer == "core" and variant in GO_FURTHER else 0
@@ -587,7 +624,7 @@ def _telling(
     asked = {owner[c] for c in hit}
     # Lineage is all that the learner has. It does not know of a column that a statement names and does not use, and a change
     # that hardly shows where it arrives would say nothing about who has followed it.
-    if not set(hit) <= readers_of(*reached(change, lineage), consumers):
+    if not set(hit) <= readers_of(*reached_by_lineage(change, lineage), consumers):
         return None
     if len(asked) < SEEN_SHARE.get(variant, 0.75) * len(seen) or len(asked - values) < wanted:
         return None
@@ -660,7 +697,7 @@ def _change(
             elif beside:
                 continue
         change = {"change_id": number, "table": table, "team_id": 0, "elements": elements}
-        if variant == "additive" or readers_of(*reached(change, lineage), consumers):
+        if variant == "additive" or readers_of(*reached_by_lineage(change, lineage), consumers):
             return change
     raise LookupError(f"no change of {layer}: {variant}")
 
@@ -722,28 +759,6 @@ def _left_out(asked: Sequence[tuple[Estate, Case, set[int]]]) -> tuple[int, int,
     return needed, len(missed), missed
 
 
-def _why_missed(estate: Estate, case: Case, team: int) -> tuple[str, str | None]:
-    """Words and misconception for a team that was left out."""
-    whole, columns = reached(case.change, estate.lineage)
-    mine = [c for c in estate.consumers if c["owner_team_id"] == team and c["consumer_id"] in case.hit]
-    direct = any(case.change["table"] in q["tables"] for c in mine for q in c["queries"])
-    if not direct:
-        if all(
-            set(q["tables"]) & whole and not {tuple(x) for x in q["columns"]} & columns
-            for c in mine
-            for q in c["queries"]
-            if q["sql"] == case.hit[c["consumer_id"]]
-        ):
-            return (
-                "It reads another column of a model that cannot be built any more, or whose rows are others.",
-                "whole",
-            )
-        return "It reads the table through models.", "direct_only"
-    if all(c["cadence"] in ("monthly", "quarterly", "yearly") for c in mine):
-        return f"It reads the table itself, {mine[0]['cadence']}.", "last_week"
-    return "It reads the table itself.", None
-
-
 @check("b", "every team that is hit is asked", points=2)
 def nobody_is_left_out(lab: Lab) -> str:
     """Truth: queries of all consumers, run before and after."""
@@ -760,7 +775,7 @@ def nobody_is_left_out(lab: Lab) -> str:
     )
     if n:
         estate, case, team = min(missed, key=lambda m: len(m[1].hit))
-        said, misconception = _why_missed(estate, case, team)
+        said, misconception = case.why[team]
         rows = [(c["consumer_name"], c["cadence"], c["owner_team_id"], case.hit[c["consumer_id"]])
                 for c in estate.consumers if c["consumer_id"] in case.hit]  # fmt: skip
         raise CheckFailed(
@@ -800,8 +815,7 @@ def few_are_asked_needlessly(lab: Lab) -> str:
             misconception="everybody",
         )
     for estate, case, got in asked:
-        seen = readers_of(*reached(case.change, estate.lineage), estate.consumers)
-        beyond = sorted(got - {c["owner_team_id"] for c in estate.consumers if c["consumer_id"] in seen})
+        beyond = sorted(got - case.seen)
         rows = [(c["consumer_name"], str(q["tables"]), str([n for _, n in q["columns"]]))
                 for c in estate.consumers if c["owner_team_id"] in beyond[:1] for q in c["queries"]]  # fmt: skip
         expect(
@@ -1004,23 +1018,31 @@ BEFORE = {
 }
 
 
+def _usual(lab: Lab) -> list[tuple[str, int, int]]:
+    """Two usual ways of asking: name, teams that are hit and not asked, teams that are asked and not hit."""
+
+    def make() -> list[tuple[str, int, int]]:
+        ways: dict[str, Callable[[Estate, Case], set[int]]] = {
+            "readers of the table": lambda e, c: {
+                x["owner_team_id"] for x in e.consumers if any(c.change["table"] in q["tables"] for q in x["queries"])
+            },
+            "everybody": lambda e, c: set(range(1, 31)),
+        }
+        bars = []
+        for name, way in ways.items():
+            got = [(c, way(e, c) - {c.change["team_id"]}) for e in _estates(lab) for c in e.cases]
+            bars.append((name, sum(len(c.teams - g) for c, g in got), sum(len(g - c.teams) for c, g in got)))
+        return bars
+
+    return lab.kept("usual ways", make)
+
+
 def twelve_weeks_later(lab: Lab) -> Any:
     """Whom changes hit unasked under three ways of asking; what goes wrong under the policy of before and the learner's."""
     from workshop.plots import BLUE, GREEN, GREY, ORANGE, plt
 
     asked = _asked(lab)
-    estates = _estates(lab)
-    ways: dict[str, Callable[[Estate, Case], set[int]]] = {
-        "readers of the table": lambda e, c: {
-            x["owner_team_id"] for x in e.consumers if any(c.change["table"] in q["tables"] for q in x["queries"])
-        },
-        "everybody": lambda e, c: set(range(1, 31)),
-    }
-    bars = []
-    for name, way in ways.items():
-        got = [(c, way(e, c) - {c.change["team_id"]}) for e in estates for c in e.cases]
-        bars.append((name, sum(len(c.teams - g) for c, g in got), sum(len(g - c.teams) for c, g in got)))
-    bars.append(("you", _left_out(asked)[1], sum(len(got - c.teams) for _, c, got in asked)))
+    bars = [*_usual(lab), ("you", _left_out(asked)[1], sum(len(got - c.teams) for _, c, got in asked))]
     years = _years(lab)
     outcomes = {
         "before": [replay(read_policy(BEFORE), company, year) for company, year in years],

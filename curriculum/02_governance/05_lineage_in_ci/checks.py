@@ -120,7 +120,7 @@ def _stacks(lab: Lab) -> list[tuple[Any, dict[str, dict[str, str]]]]:
         stacks = [models.make_stack(rng.bytes(16)) for _ in range(2)]
         return [(stack, models.model_types(stack, core)) for stack in stacks]
 
-    return lab.kept("stacks", make)
+    return lab.cached("stacks", make)
 
 
 MODELS = 2  # of the forty, and UNIONS; what the others have, the short statements have as well
@@ -775,7 +775,8 @@ def _renamed(output: Output, names: dict[str, str], inputs: dict[tuple[str, str]
 
 @dataclass(frozen=True)
 class Build:
-    """A build that the gate meets: ``problems`` are (table, column) pairs that it must name; none: it passes."""
+    """A build that the gate meets: ``problems`` are (table, column) pairs that it must name; none: it passes. ``differing``: some
+    edges of the lineages before and after, rows to look at."""
 
     name: str
     before: list[dict[str, Any]]
@@ -783,6 +784,7 @@ class Build:
     declared: list[dict[str, Any]]
     problems: frozenset[tuple[str, str | None]]
     is_empty: bool = False
+    differing: tuple[tuple[str, ...], ...] = ()
 
 
 START = datetime(2026, 4, 6, 7, 0)
@@ -792,7 +794,7 @@ def _builds(lab: Lab) -> list[Build]:
     def make() -> list[Build]:
         rng = lab.rng("builds")
         stack, _ = _stacks(lab)[0]
-        return [
+        builds = [
             *_real_builds(rng, stack),
             *_made_builds(rng, stack),
             *_builds_of_two(rng, stack),
@@ -800,8 +802,31 @@ def _builds(lab: Lab) -> list[Build]:
             *_builds_by_sentence(rng, stack),
             *_empty_builds(rng, stack),
         ]
+        return [replace(b, differing=_differing(b)) for b in builds]
 
     return lab.kept("builds", make)
+
+
+def _differing(build: Build) -> tuple[tuple[str, ...], ...]:
+    """Edges that only one of the two lineages has; what is a problem first."""
+    changes = []
+    old, new = (
+        {
+            t: o
+            for e in sorted(events, key=lambda e: _moment(e["eventTime"]))
+            if e["eventType"] == "COMPLETE"
+            for t, o in read_outputs(e).items()
+        }
+        for events in (build.before, build.after)
+    )
+    for table in sorted({*old, *new}):
+        a, b = (o.get(table, Output({}, frozenset())).edges for o in (old, new))
+        # Columns that are a problem first.
+        for words, edges in (("before alone", a - b), ("after alone", b - a)):
+            ordered = sorted(edges, key=lambda e, table=table: ((table, e[0]) not in build.problems, e))
+            changes += [(words, table, *e) for e in ordered[:4]]
+    changes.sort(key=lambda c: (c[1], c[2]) not in build.problems)
+    return tuple(changes[:12])
 
 
 def _pair(scribe: Scribe, table: str, at: datetime, output: Output | None, state: str = "COMPLETE") -> list[dict]:
@@ -1445,28 +1470,11 @@ def _verdicts(lab: Lab) -> list[list[tuple[str, str | None]]]:
 
 
 def _shown(build: Build) -> list[Evidence]:
-    changes = []
-    old, new = (
-        {
-            t: o
-            for e in sorted(events, key=lambda e: _moment(e["eventTime"]))
-            if e["eventType"] == "COMPLETE"
-            for t, o in read_outputs(e).items()
-        }
-        for events in (build.before, build.after)
-    )
-    for table in sorted({*old, *new}):
-        a, b = (o.get(table, Output({}, frozenset())).edges for o in (old, new))
-        # Columns that are a problem first.
-        for words, edges in (("before alone", a - b), ("after alone", b - a)):
-            ordered = sorted(edges, key=lambda e, table=table: ((table, e[0]) not in build.problems, e))
-            changes += [(words, table, *e) for e in ordered[:4]]
-    changes.sort(key=lambda c: (c[1], c[2]) not in build.problems)
     kinds = "\n".join(f"{e['eventTime']} {e['eventType']} {e['job']['name']}" for e in build.after) or "no event"
     return [
         Evidence("the build emitted", text=kinds),
         Evidence("declared", text="\n".join(map(str, build.declared)) or "nothing"),
-        Evidence("edges that differ", Table.of(["in", "table", *EDGE], changes[:12])),
+        Evidence("edges that differ", Table.of(["in", "table", *EDGE], build.differing)),
     ]
 
 
@@ -1741,13 +1749,8 @@ def twelve_weeks_later(lab: Lab) -> Any:
 
     past = _past(lab)
     stopped, passed = _losses_by_week(lab, past)
-    asked = [
-        [(t, c, trace(state, t, c)) for t in state if t.startswith("mart.") for c in state[t].columns]
-        for state in past.by_week
-    ]
-    overwritten = [sum(trace(past.today, t, c) == answer for t, c, answer in week) for week in asked]
-    mine = _answered_by_week(lab, past, asked)
-    total = [len(week) for week in asked]
+    mine = _answered_by_week(lab, past)
+    overwritten, total = past.overwritten, past.total
 
     figure, (left, right) = plt.subplots(1, 2, figsize=(8.8, 3.3))
     at = np.arange(1, len(WEEKS) + 1)
@@ -1774,16 +1777,50 @@ def twelve_weeks_later(lab: Lab) -> Any:
 
 @dataclass(frozen=True)
 class Past:
-    """The world's ninety days: its deployments (when, table, before, after, declared, is something lost undeclared), all events,
-    the state of the catalogue at the end of each week, and today's."""
+    """The world's ninety days. ``losses``: deployments with an undeclared loss, as number of the week, events before and after,
+    and what was declared; ``events``: all; ``asked``: some questions (table, column, when, number of the week, answer);
+    ``total``: by week, how many there are, and ``overwritten``: how many of those today's catalogue answers right."""
 
-    deployments: list[tuple[datetime, str, Output, Output, list[dict[str, Any]], bool]]
+    losses: list[tuple[int, list[dict[str, Any]], list[dict[str, Any]], list[dict[str, Any]]]]
     events: list[dict[str, Any]]
-    by_week: list[dict[str, Output]]
-    today: dict[str, Output]
+    asked: list[tuple[str, str, str, int, frozenset[tuple[str, str]]]]
+    total: list[int]
+    overwritten: list[int]
 
 
 def _past(lab: Lab) -> Past:
+    def make() -> Past:
+        deployments, events, by_week, today = _ninety_days(lab)
+        scribe = Scribe(lab.rng("twelve weeks gate"))
+        losses = []
+        for at, table, before, after, declared, is_loss in deployments:
+            if is_loss and at < WEEKS[-1]:
+                was, became = (scribe.event("COMPLETE", table, t, o) for t, o in ((BEGIN, before), (at, after)))
+                losses.append(((at - BEGIN).days // 7, [was], [became], declared))
+        asked = [
+            (t, c, f"{end:%Y-%m-%dT%H:%M:%SZ}", k, trace(state, t, c))
+            for k, (end, state) in enumerate(zip(WEEKS, by_week, strict=True))
+            for t in state
+            if t.startswith("mart.")
+            for c in state[t].columns
+        ]
+        total, overwritten = [0] * len(WEEKS), [0] * len(WEEKS)
+        for table, column, _, week, answer in asked:
+            total[week] += 1
+            overwritten[week] += trace(today, table, column) == answer
+        return Past(losses, events, asked[:: max(1, len(asked) // ASKED)], total, overwritten)
+
+    return lab.kept("past", make)
+
+
+Deployment = tuple[datetime, str, Output, Output, list[dict[str, Any]], bool]
+
+
+def _ninety_days(
+    lab: Lab,
+) -> tuple[list[Deployment], list[dict[str, Any]], list[dict[str, Output]], dict[str, Output]]:
+    """The world's deployments (when, table, before, after, declared, is something lost undeclared), all events, the state of
+    the catalogue at the end of each week, and today's."""
     scribe = Scribe(lab.rng("twelve weeks"))
 
     def outputs(query: str) -> dict[Any, Output]:
@@ -1826,34 +1863,28 @@ def _past(lab: Lab) -> Past:
             events.append(scribe.event("COMPLETE", table, at, after))
             state[table] = after
         by_week.append(dict(state))
-    return Past(deployments, events, by_week, today)
+    return deployments, events, by_week, today
 
 
 def _losses_by_week(lab: Lab, past: Past) -> tuple[list[int], list[int]]:
     """Deployments with an undeclared loss, by week: stopped by the learner's gate, and not."""
-    scribe = Scribe(lab.rng("twelve weeks gate"))
     stopped, passed = [0] * len(WEEKS), [0] * len(WEEKS)
-    for at, table, before, after, declared, is_loss in past.deployments:
-        if is_loss and at < WEEKS[-1]:
-            events = [scribe.event("COMPLETE", table, when, o) for when, o in ((BEGIN, before), (at, after))]
-            try:
-                stops = bool(read_pairs(lab.call("gate", events[:1], events[1:], declared), "`gate`"))
-            except CheckFailed:  # not attempted, or broken: no gate
-                stops = False
-            (stopped if stops else passed)[(at - BEGIN).days // 7] += 1
+    for week, before, after, declared in past.losses:
+        try:
+            stops = bool(read_pairs(lab.call("gate", before, after, declared), "`gate`"))
+        except CheckFailed:  # not attempted, or broken: no gate
+            stops = False
+        (stopped if stops else passed)[week] += 1
     return stopped, passed
 
 
-def _answered_by_week(lab: Lab, past: Past, asked: list[list[tuple[str, str, frozenset]]]) -> list[int] | None:
+def _answered_by_week(lab: Lab, past: Past) -> list[int] | None:
     """How many of each week's questions the learner's function answers right from events; None: it cannot be asked."""
-    flat = [(t, c, f"{end:%Y-%m-%dT%H:%M:%SZ}") for end, week in zip(WEEKS, asked, strict=True) for t, c, _ in week]
-    some = flat[:: max(1, len(flat) // ASKED)]
-    truth = [answer for week in asked for _, _, answer in week][:: max(1, len(flat) // ASKED)]
-    weeks = [k for k, week in enumerate(asked) for _ in week][:: max(1, len(flat) // ASKED)]
+    some = [question[:3] for question in past.asked]
     try:
         answers = lab.drive("workshop.lineage_events:ask_each", lab.function("sources_as_of"), past.events, some)
-        right = [set(read_pairs(a, "`sources_as_of`")) == set(t) for a, t in zip(answers, truth, strict=True)]
+        right = [set(read_pairs(a, "`sources_as_of`")) == set(q[-1]) for a, q in zip(answers, past.asked, strict=True)]
     except CheckFailed:
         return None
-    share = [[ok for ok, w in zip(right, weeks, strict=True) if w == k] for k in range(len(asked))]
-    return [round(len(week) * sum(found) / max(1, len(found))) for week, found in zip(asked, share, strict=True)]
+    share = [[ok for ok, q in zip(right, past.asked, strict=True) if q[3] == k] for k in range(len(past.total))]
+    return [round(total * sum(found) / max(1, len(found))) for total, found in zip(past.total, share, strict=True)]

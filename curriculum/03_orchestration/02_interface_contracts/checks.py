@@ -89,6 +89,7 @@ def _covering(t: Any) -> list[Any]:
     }[kind]
 
 
+@cache
 def _by_decoding(reader: str, writer: str) -> str:
     """The first error when values of a covering set are written with one schema and read with the other; "": none."""
     for value in _covering(json.loads(writer)):
@@ -155,7 +156,9 @@ def blamed(reader: Schema, writer: Schema) -> set[str]:
 
 @dataclass(frozen=True)
 class Case:
-    """A history (oldest first), what is to be registered, and what is right. ``kind``: what changes."""
+    """A history (oldest first), what is to be registered, and what is right. ``kind``: what changes; ``witness``: which version
+    cannot be read, and what fastavro says; ``stops``: pairs of reader and writer that stop; ``reads_latest``: whether the new
+    version reads data of the latest."""
 
     kind: str
     mode: str
@@ -163,6 +166,9 @@ class Case:
     new: str
     compatible: bool
     fields: frozenset[str]
+    witness: str
+    stops: int
+    reads_latest: bool
 
     @property
     def all_fields(self) -> str:
@@ -338,6 +344,7 @@ KINDS: dict[str, tuple[Callable[[np.random.Generator, str], dict[str, Track]], i
     "types": (types, 4),
     "histories": (long_histories, 6),
 }  # group: kinds of change, cases of each kind
+GROUPS = ("fields", "types", "histories")
 
 
 def cases(lab: Lab, group: str) -> list[Case]:
@@ -378,19 +385,37 @@ def _judged(kind: str, mode: str, texts: Sequence[str], names: set[str]) -> Case
     """The case with its truth, or None where the judges differ. ``names``: those that the changing field goes by."""
     *history, new = texts
     fields: set[str] = set()
-    good = True
+    stops = 0
     for reader, writer, _ in _pairs(history, new, mode):
         verdict = reads(reader, writer)
         if verdict is None:
             return None
         if not verdict:
-            good = False
+            stops += 1
             fields |= blamed(json.loads(reader), json.loads(writer))
     for path in list(fields):
         *outer, last = path.split(".")
         if last in names:
             fields |= {".".join([*outer, n]) for n in names}
-    return Case(kind, mode, tuple(history), new, good, frozenset(fields))
+    latest = bool(reads(new, history[-1]))
+    return Case(
+        kind, mode, tuple(history), new, not stops, frozenset(fields), _witness(history, new, mode), stops, latest
+    )
+
+
+def _witness(history: Sequence[str], new: str, mode: str) -> str:
+    """Which version cannot be read, and what fastavro says."""
+    for reader, writer, version in _pairs(history, new, mode):
+        error = _by_decoding(reader, writer)
+        if error:
+            who = (
+                f"the new version reads data of version {version}"
+                if reader == new
+                else f"version {version} reads new data"
+            )
+            return f"{who}: {error[:200]}"
+    word = {"BACKWARD": "the new version reads old data", "FORWARD": "old versions read new data"}
+    return word.get(mode.partition("_")[0], "both directions work") if mode != "NONE" else "NONE compares nothing"
 
 
 # -- task a --------------------------------------------------------------------------------------------------------------
@@ -440,25 +465,6 @@ def _diff(case: Case) -> Table:
     return Table.of(["version", "field", "as"], rows[:10])
 
 
-def _witness(case: Case) -> str:
-    """Which version cannot be read, and what fastavro says."""
-    for reader, writer, version in _pairs(case.history, case.new, case.mode):
-        error = _by_decoding(reader, writer)
-        if error:
-            who = (
-                f"the new version reads data of version {version}"
-                if reader == case.new
-                else f"version {version} reads new data"
-            )
-            return f"{who}: {error[:200]}"
-    word = {"BACKWARD": "the new version reads old data", "FORWARD": "old versions read new data"}
-    return (
-        word.get(case.mode.partition("_")[0], "both directions work")
-        if case.mode != "NONE"
-        else "NONE compares nothing"
-    )
-
-
 def _misconception(case: Case, group: str) -> str:
     kind = case.kind
     if case.mode == "NONE":
@@ -499,7 +505,7 @@ def _verdicts(lab: Lab, group: str, ask: str) -> None:
         f"{'would stop at the first message' if not c.compatible else 'would wait for a change that harms nobody'}.",
         evidence=[
             Evidence("what changes", _diff(c)),
-            Evidence("tried out with fastavro", text=_witness(c)),
+            Evidence("tried out with fastavro", text=c.witness),
             Evidence("wrong by kind of change", Table.of(["change", "wrong"], kinds.most_common(8))),
         ],
         ask=ask,
@@ -528,7 +534,7 @@ def history_counts(lab: Lab) -> None:
 @check("a", "a refusal names the field", points=1)
 def names_the_field(lab: Lab) -> None:
     """The field is one without which the pair would resolve (found by trying each field alone), as a path."""
-    refused = [(c, a) for group in KINDS for c, a in _answers(lab, group) if not c.compatible and not a["compatible"]]
+    refused = [(c, a) for group in GROUPS for c, a in _answers(lab, group) if not c.compatible and not a["compatible"]]
     expect(
         refused,
         "`compatible` refuses nothing that must be refused, so that no field is named.",
@@ -541,7 +547,7 @@ def names_the_field(lab: Lab) -> None:
             f"{len(wrong)} of {len(refused)} refusals do not name the field. A field is changed ({c.kind}) under "
             f"{c.mode}: `field` is {_short(a.get('field'))}, expected {c.all_fields}. The refused team looks for its "
             "mistake there.",
-            evidence=[Evidence("what changes", _diff(c)), Evidence("tried out with fastavro", text=_witness(c))],
+            evidence=[Evidence("what changes", _diff(c)), Evidence("tried out with fastavro", text=c.witness)],
             ask="Is the field at the top, or within a record, a list or a map?",
             misconception="path",
         )
@@ -582,11 +588,41 @@ def _restyled(text: str, rng: np.random.Generator) -> str:
     return json.dumps(turn(json.loads(text)), indent=2)
 
 
+# By mode, how many of the latest versions count (0: all), and by an old and a new text the field that stands in the way.
+Verdicts = dict[str, tuple[int, dict[tuple[str, str], str]]]
+
+
+def _verdicts_on(lab: Lab, name: str, texts: Sequence[str]) -> Verdicts:
+    """What the judges say of each two of the texts, which the world and the name decide."""
+
+    def make() -> Verdicts:
+        found: Verdicts = {}
+        for mode in MODES:
+            between = ((old, new, _obstacle(old, new, mode)) for old in texts for new in texts)
+            obstacles = {(old, new): field for old, new, field in between if field is not None}
+            found[mode] = (0 if mode.endswith("_TRANSITIVE") else 1, obstacles)
+        return found
+
+    return lab.kept(f"verdicts/{name}", make)
+
+
+def _obstacle(old: str, new: str, mode: str) -> str | None:
+    """The first field for which two versions do not go together; None: they do."""
+    bad = ((r, w) for r, w, _ in _pairs([old], new, mode) if not reads(r, w))
+    return next((_first_blamed(r, w) for r, w in bad), None)
+
+
+@cache
+def _first_blamed(reader: str, writer: str) -> str:
+    return min(blamed(json.loads(reader), json.loads(writer)), default="")
+
+
 class Compat:
     """``compatible`` as task b gets it: the verdicts of the judges, and a note of what was asked."""
 
-    def __init__(self, texts: Sequence[str]) -> None:
+    def __init__(self, texts: Sequence[str], verdicts: Verdicts) -> None:
         self.texts = {_value(t): t for t in texts}
+        self.verdicts = verdicts
         self.asked: list[tuple[list[str], str, str]] = []
 
     def __call__(self, history: Any, new: Any, mode: Any) -> dict[str, Any]:
@@ -602,11 +638,11 @@ class Compat:
             raise ValueError(f"there is no mode {mode!r}")
         *old, fresh = found
         self.asked.append((old, fresh, mode))
-        bad = [(r, w) for r, w, _ in _pairs(old, fresh, mode) if not reads(r, w)]
-        if not bad:
+        latest, obstacles = self.verdicts[mode]
+        name = next((obstacles[t, fresh] for t in old[-latest:] if (t, fresh) in obstacles), None)
+        if name is None:
             return {"compatible": True, "field": None, "reason": ""}
-        names = sorted(blamed(*(json.loads(t) for t in bad[0])))
-        return {"compatible": False, "field": names[0], "reason": f"{names[0]} cannot be read"}
+        return {"compatible": False, "field": name, "reason": f"{name} cannot be read"}
 
 
 @dataclass(frozen=True)
@@ -747,7 +783,8 @@ def versions_are_stable(lab: Lab) -> None:
     two subjects, one of them unknown before."""
     rng = lab.rng("versions")
     a, b = families(lab, "families/versions", 2)
-    compat = Compat([*a.texts, *b.texts])
+    texts = [*a.texts, *b.texts]
+    compat = Compat(texts, _verdicts_on(lab, "versions", texts))
     modes = {a.subject: "NONE"}
     steps = [
         Step(a.subject, a.first, 1, f"{a.subject} is registered for the first time"),
@@ -782,7 +819,8 @@ def versions_are_stable(lab: Lab) -> None:
 def each_mode_counts(lab: Lab) -> None:
     """Four subjects of four modes with three versions each; what is refused leaves no trace."""
     found = families(lab, "families/modes", 4)
-    compat = Compat([t for f in found for t in f.texts])
+    texts = [t for f in found for t in f.texts]
+    compat = Compat(texts, _verdicts_on(lab, "modes", texts))
     modes = dict(zip((f.subject for f in found), ("BACKWARD", "FORWARD", "FULL_TRANSITIVE", "NONE"), strict=True))
     start = {f.subject: [f.first, f.optional] for f in found}
     steps = []
@@ -825,7 +863,7 @@ def _between(
     """The first caller registers ``pair[0]`` and stands still before its statement ``at``; the second registers ``pair[1]``
     from beginning to end; the first goes on. A caller that gave up is called again at the end, as a scheduler would.
     Returns whether the first ever came to that statement, what both got, what is held, and the statement."""
-    compat = Compat(f.texts)
+    compat = Compat(f.texts, _verdicts_at_once(lab, f))
     db = _open(lab, {f.subject: mode} if start else {}, start)
     other = lab.database(SETUP)
     other.rows(f"use {db.name}")  # a session of its own on the same tables
@@ -906,15 +944,23 @@ ATTEMPTS = 5
 FASTER_AT_MOST = 9  # then the other caller rests, so that a caller without an end comes back as well
 
 
+def _drafts(f: Family) -> list[str]:
+    """What the faster caller registers: each is another JSON value, and the same to a reader."""
+    return [json.dumps({**json.loads(f.first), "doc": f"Draft {i}."}) for i in range(FASTER_AT_MOST)]
+
+
+def _verdicts_at_once(lab: Lab, f: Family) -> Verdicts:
+    return _verdicts_on(lab, "at once", [*f.texts, *_drafts(f)])
+
+
 def _always_slower(lab: Lab, f: Family) -> None:
     """Whenever the caller asks ``compatible`` about the latest that is held, another caller takes the next number: the insert
     or the commit is refused each time. Counted are the states about which it asked, so that it may ask twice in an attempt."""
     db = _open(lab, {f.subject: "BACKWARD"}, {f.subject: [f.first]})
     other = lab.database(SETUP)
     other.rows(f"use {db.name}")
-    # Each draft is another JSON value, and the same to a reader.
-    drafts = [json.dumps({**json.loads(f.first), "doc": f"Draft {i}."}) for i in range(FASTER_AT_MOST)]
-    compat = Compat([*f.texts, *drafts])
+    drafts = _drafts(f)
+    compat = Compat([*f.texts, *drafts], _verdicts_at_once(lab, f))
     attempts = 0
 
     def ask(history: Any, new: Any, mode: Any) -> dict[str, Any]:
@@ -1078,16 +1124,33 @@ def _properties(contract: dict[str, Any]) -> list[dict[str, Any]]:
     return [p for p in found if isinstance(p, dict)] if isinstance(found, list) else []
 
 
+def _fields(lab: Lab) -> dict[str, tuple[str, set[str]]]:
+    """By field of the latest version, what it is in the schema, and the logical types that fit."""
+
+    def make() -> dict[str, tuple[str, set[str]]]:
+        latest = "select schema_json from ops.schema_versions where subject = ? order by version desc limit 1"
+        found = {}
+        for f in json.loads(lab.world.sql(latest, [SUBJECT]).value())["fields"]:
+            t = next(b for b in f["type"] if b != "null") if isinstance(f["type"], list) else f["type"]
+            kind = (t.get("logicalType") or t["type"]) if isinstance(t, dict) else t
+            found[f["name"]] = (kind, LOGICAL[kind])
+        return found
+
+    return lab.kept("fields", make)
+
+
+def _in_force(lab: Lab) -> dict[tuple[str | None, str], str]:
+    """The terms in force, by element and term."""
+    return lab.kept("in force", lambda: {(e, t): v for e, t, v in lab.world.sql(IN_FORCE)})
+
+
 @check("c", "the contract is one by the standard, and says who, what and how it may change", points=0.5)
 def layout_is_valid(lab: Lab) -> None:
     """Valid by the JSON schema of the standard; every field of the latest version with its logical type; units; owner; the
     mode that was agreed."""
-    got = _contract(lab)
-    latest = "select schema_json from ops.schema_versions where subject = ? order by version desc limit 1"
-    schema = json.loads(lab.world.sql(latest, [SUBJECT]).value())
+    got, fields = _contract(lab), _fields(lab)
     # The standard's own message for this is "'map' is a required property", which helps nobody.
-    names = {f["name"] for f in schema["fields"]}
-    untyped = [p["name"] for p in _properties(got) if p.get("name") in names and not p.get("logicalType")]
+    untyped = [p["name"] for p in _properties(got) if p.get("name") in fields and not p.get("logicalType")]
     expect(
         not untyped,
         f"Properties without logicalType: {', '.join(untyped)}. Every field of {SUBJECT} has a name and a logicalType; a "
@@ -1112,22 +1175,20 @@ def layout_is_valid(lab: Lab) -> None:
     objects = got.get("schema") or []
     expect(objects, "The contract has no `schema`: it promises nothing about the data.", misconception="layout")
     mine = {p["name"]: p for p in objects[0].get("properties") or []}
-    missing = [f["name"] for f in schema["fields"] if f["name"] not in mine]
+    missing = [name for name in fields if name not in mine]
     expect(
         not missing,
         f"The first object of `schema` lacks fields that the latest version of {SUBJECT} has: {', '.join(missing)}.",
         misconception="fields",
     )
-    for f in schema["fields"]:
-        t = next(b for b in f["type"] if b != "null") if isinstance(f["type"], list) else f["type"]
-        kind = (t.get("logicalType") or t["type"]) if isinstance(t, dict) else t
-        said = mine[f["name"]].get("logicalType")
+    for name, (kind, fit) in fields.items():
+        said = mine[name].get("logicalType")
         expect(
-            said in LOGICAL[kind],
-            f"{f['name']} is {kind} in the schema; the contract says logicalType {said!r}, expected {', '.join(LOGICAL[kind])}.",
+            said in fit,
+            f"{name} is {kind} in the schema; the contract says logicalType {said!r}, expected {', '.join(fit)}.",
             misconception="fields",
         )
-    terms = {(e, t): v for e, t, v in lab.world.sql(IN_FORCE)}
+    terms = _in_force(lab)
     for element, term in terms:
         if term == "unit":
             said = _custom(mine[element], "unit")
@@ -1158,18 +1219,19 @@ FAULTS = {
 }  # fmt: skip
 
 
+def _planted(lab: Lab) -> list[tuple[str, str, str]]:
+    """The bad batches: (batch_id, kind, element)."""
+    plants = "select batch_id, kind, element from truth.message_plants where not is_decoy order by all"
+    return lab.kept("planted", lambda: list(lab.world.sql(plants).rows))
+
+
 def _good_but_refused(lab: Lab) -> tuple[list[str], list[tuple]]:
     """Batches in which nothing is planted, and those of them that the contract refuses: (batch_id, element, rule, rows,
     example)."""
     refused = read_refusals(lab)
-    good = [
-        b
-        for (b,) in lab.world.sql("""
-            select distinct batch_id from raw.order_messages
-            where batch_id not in (select batch_id from truth.message_plants where not is_decoy)
-            order by batch_id
-        """)
-    ]
+    bad = {batch for batch, _, _ in _planted(lab)}
+    every = lab.world.sql("select distinct batch_id from raw.order_messages order by batch_id").column("batch_id")
+    good = [b for b in every if b not in bad]
     return good, [(b, *refused[b][0]) for b in good if b in refused]
 
 
@@ -1178,9 +1240,7 @@ def bad_is_refused(lab: Lab) -> None:
     """Thirteen kinds of faults, planted twice each. Truth: what was planted. A refusal for another field is luck: the next bad
     batch passes. Who refuses good batches has not told bad from good, and earns nothing for the bad ones."""
     refused = read_refusals(lab)
-    planted = lab.world.sql(
-        "select batch_id, kind, element from truth.message_plants where not is_decoy order by all"
-    ).rows
+    planted = _planted(lab)
     passed = [
         (batch, kind, element, ", ".join(dict.fromkeys(v[0] for v in refused.get(batch, []))))
         for batch, kind, element in planted
@@ -1247,10 +1307,15 @@ TERMS_OF = {
 }
 
 
+def _terms_of(lab: Lab) -> dict[str, tuple[str, ...]]:
+    return lab.kept("terms of rules", lambda: TERMS_OF)
+
+
 @check("c", "the contract accepts every good batch", points=0.5)
 def good_is_accepted(lab: Lab) -> None:
     """All batches in which nothing is planted, those included that look odd and are as agreed."""
     good, wrong = _good_but_refused(lab)
+    in_force, terms_of = _in_force(lab), _terms_of(lab)
     expect(
         len(read_refusals(lab)) > len(wrong),
         "This contract refuses no bad batch at all."
@@ -1261,7 +1326,7 @@ def good_is_accepted(lab: Lab) -> None:
     if not wrong:
         return
     batch, element, rule, rows, example = wrong[0]
-    names, terms = element.split(", "), TERMS_OF.get(rule, ())
+    names, terms = element.split(", "), terms_of.get(rule, ())
     minutes = Table.of(
         ["term_id", "element", "term", "value", "status", "decided_on", "note"],
         [
@@ -1274,7 +1339,6 @@ def good_is_accepted(lab: Lab) -> None:
             if row[1] in names and row[2] in terms
         ],
     )
-    in_force = {(e, t) for e, t, _ in lab.world.sql(IN_FORCE)}
     if rule == "logicalType":
         said = "Its values do not fit the logicalType."
         ask, misconception = "Which type has the field in the latest version of the schema?", "fields"
@@ -1382,19 +1446,18 @@ def twelve_weeks_later(lab: Lab) -> Any:
     version only, and without a registry. Returns a figure: readers stopped by a change, summed up."""
     from workshop.plots import BLUE, ORANGE, RED, plt
 
-    pool = [c for group in KINDS for c in cases(lab, group) if c.mode != "NONE"]
+    pool = [c for group in GROUPS for c in cases(lab, group) if c.mode != "NONE"]
     rng = streams(lab.world.name, "twelve weeks")
     order = rng.permutation(len(pool))[: WEEKS * PER_WEEK]
     mine, plain, none = np.zeros(len(order)), np.zeros(len(order)), np.zeros(len(order))
     in_vain = 0
     for i, at in enumerate(order):
         case = pool[int(at)]
-        stops = sum(not reads(r, w) for r, w, _ in _pairs(case.history, case.new, case.mode))
-        none[i] = stops
-        if reads(case.new, case.history[-1]):
-            plain[i] = stops
+        none[i] = case.stops
+        if case.reads_latest:
+            plain[i] = case.stops
         allowed = _answer(lab, case)["compatible"]
-        mine[i] = stops if allowed else 0
+        mine[i] = case.stops if allowed else 0
         in_vain += not allowed and case.compatible
     weeks = np.arange(1, len(order) + 1) / PER_WEEK
     figure, ax = plt.subplots()
