@@ -161,7 +161,8 @@ def telling(lines: Iterable[str]) -> set[str]:
 
 def left_out(items: Sequence[Topic], stripped: dict[str, str], sources: dict[str, str]) -> dict[str, str]:
     """Every telling line of a solution, of an answer bank, of what was cut from the checks and histories of released topics, and
-    of files that only that read, with what it is of, but for those that are handed out elsewhere in the same words: in lessons, stubs, what is left of the checks, and the kit."""
+    of files that only that read, with what it is of, but for those that are handed out elsewhere in the same words: in lessons,
+    stubs, what is left of the checks, and the kit."""
     found: dict[str, str] = {}
     for module, text in sources.items():
         found |= dict.fromkeys(telling(text.splitlines()), f"what was cut from {module}")
