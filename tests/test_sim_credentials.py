@@ -13,9 +13,9 @@ from workshop.sim.credentials import (
     Platform,
     is_signed,
     operate,
-    search_policy,
     sign,
     simulate_policy,
+    simulate_rules,
 )
 from workshop.world.build import build_world
 
@@ -171,13 +171,10 @@ def test_policies_meet_the_same_draws_and_cost_what_they_should():
     assert run(tell="nobody")["costs"]["emergencies"] > calm["costs"]["emergencies"]
 
 
-def test_the_search_is_no_dearer_than_what_is_the_same_for_all():
-    classes = [ABOUT, ABOUT | {"class": "pipeline", "lag_median_days": 0.5}]
-    best, alike = search_policy(classes, "seed", [10, 30, 90], [2, 7])
-    one, other = (
-        sum(r["usd"] for r in simulate_policy(classes, p, "seed")) for p in (best, dict.fromkeys(best, alike))
-    )
-    assert one <= other
+def test_rules_are_compared_on_the_same_draws():
+    rules = [RULE, RULE | {"rotate_every_days": 90.0}, RULE | {"accounts": "one shared"}]
+    alone = [simulate_policy([ABOUT], {"service": rule}, "seed")[0] for rule in rules]
+    assert simulate_rules(ABOUT, rules, "seed") == alone
 
 
 def test_the_world_holds_what_it_says(tmp_path):

@@ -656,36 +656,11 @@ def simulate_policy(
     Returns for each class: usd and costs by kind (US dollars for each account and year), rotations, callers_cut_off,
     longest_overlap_days (None: without end), leaks_found, callers_hit_per_leak.
     """
-    results = []
-    for about in classes:
-        rule = policy[about["class"]]
-        draws, worth = _class_draws(seed, about, rule["accounts"] == "one shared")
-        results.append(_run(about, rule, draws, worth))
-    return results
+    return [result for about in classes for result in simulate_rules(about, [policy[about["class"]]], seed)]
 
 
-def search_policy(
-    classes: Sequence[Mapping[str, Any]], seed: str, periods: Sequence[float], overlaps: Sequence[float]
-) -> tuple[dict[str, dict[str, Any]], dict[str, Any]]:
-    """The cheapest policy of a grid for each class, and the cheapest rule that is the same for all (total over accounts)."""
-    found: dict[str, tuple[float, dict[str, Any]]] = {}
-    alike: dict[tuple[float, float], float] = {}
-    for about in classes:
-        draws, worth = _class_draws(seed, about, False)
-        for period in periods:
-            for overlap in overlaps:
-                if overlap >= period:
-                    continue
-                rule = {
-                    "rotate_every_days": period, "overlap_days": overlap, "at_bound": "escalate", "leak_minutes": 5.0,
-                    "tell": "affected", "accounts": "one each",
-                }  # fmt: skip
-                usd = _run(about, rule, draws, worth)["usd"]
-                key = (period, overlap)
-                alike[key] = alike.get(key, 0.0) + usd * float(about["accounts"])
-                if about["class"] not in found or usd < found[about["class"]][0]:
-                    found[about["class"]] = (usd, rule)
-    period, overlap = min(alike, key=alike.__getitem__)
-    policy = {name: rule for name, (_, rule) in found.items()}
-    any_rule = next(iter(policy.values()))
-    return policy, any_rule | {"rotate_every_days": period, "overlap_days": overlap}
+def simulate_rules(about: Mapping[str, Any], rules: Sequence[Mapping[str, Any]], seed: str) -> list[dict[str, Any]]:
+    """One class under each of some rules, on the same draws: what simulate_policy returns for it."""
+    shared = [rule["accounts"] == "one shared" for rule in rules]
+    draws = {s: _class_draws(seed, about, s) for s in set(shared)}
+    return [_run(about, rule, *draws[s]) for rule, s in zip(rules, shared, strict=True)]

@@ -2,7 +2,7 @@
 
 Task a: what the law asks for is worked out here from rules and tags, and replayed by the judge on two worlds, with holds that
 nobody knew of. The cheapest lawful policy is a shortest path through ages and tiers, found from what the learner is given.
-Task b: the plan that is right is kept in plain Python, dates included; no SQL, nothing of the reference.
+Task b: the plan that is right is worked out in plain Python, dates included; no SQL, nothing of the reference.
 """
 
 from __future__ import annotations
@@ -111,10 +111,12 @@ Step = dict[str, Any]
 
 @dataclass(frozen=True)
 class Demand:
-    """What the rules ask of a table: minima as (months, counts from, kinds, rule), the shortest maximum, its classes."""
+    """What the rules ask of a table: minima as (months, counts from, kinds, rule), the shortest maximum and at which age of a
+    partition it ends, its classes."""
 
     minima: tuple[tuple[int, str, tuple[str, ...], str], ...]
     maximum: int | None
+    limit: int | None
     classes: tuple[str, ...]
 
     def plain(self) -> dict[str, Any]:
@@ -155,7 +157,7 @@ def _tagged(table: Mapping[str, Any], key: str) -> list[str]:
     return [t.removeprefix(f"{key}:") for t in table["tags"] if t.startswith(f"{key}:")]
 
 
-def demands(tables: Sequence[Mapping[str, Any]], rules: Sequence[Mapping[str, Any]]) -> list[Demand]:
+def what_is_asked(tables: Sequence[Mapping[str, Any]], rules: Sequence[Mapping[str, Any]]) -> list[Demand]:
     """What the rules ask of each table."""
     by_place = {(t["table_name"], t["jurisdiction"]): t for t in tables}
 
@@ -173,8 +175,9 @@ def demands(tables: Sequence[Mapping[str, Any]], rules: Sequence[Mapping[str, An
             for r in mine
             if r["minimum_months"] is not None and _tagged(table, "retention.class")
         ]
-        maxima = [r["maximum_months"] for r in mine if r["maximum_months"] is not None]
-        made.append(Demand(tuple(minima), min(maxima, default=None), tuple(sorted(classes))))
+        maximum = min((r["maximum_months"] for r in mine if r["maximum_months"] is not None), default=None)
+        limit = None if maximum is None else max(0, maximum - table["span_months"])
+        made.append(Demand(tuple(minima), maximum, limit, tuple(sorted(classes))))
     return made
 
 
@@ -198,11 +201,10 @@ def duties(table: Mapping[str, Any], demand: Demand) -> Duties:
     if last[0] > delete_at:
         delete_at, counted_from = last[0], "year" if last[1] == "year end" else "month"
     windows: dict[tuple[int, int], list[str]] = {}
-    if demand.maximum is not None:
-        limit = max(0, demand.maximum - table["span_months"])
+    if demand.limit is not None:
         for kind in personal_kinds(table):
             asked = max((m[0] for m in demand.minima if kind in m[2]), default=0)
-            first, latest = max(asked, min(table["personal_needed_months"], limit)), max(asked, limit)
+            first, latest = max(asked, min(table["personal_needed_months"], demand.limit)), max(asked, demand.limit)
             if latest < delete_at:
                 windows.setdefault((first, latest), []).append(kind)
     return Duties(delete_at, counted_from, tuple((a, b, tuple(k)) for (a, b), k in sorted(windows.items())))
@@ -289,12 +291,8 @@ def _path(
 # -- two worlds, five years ----------------------------------------------------------------------------------------------------
 
 
-def _worlds(lab: Lab) -> list[World]:
-    return lab.kept("worlds", lambda: [lab.world, *lab.worlds(WORLDS - 1)])
-
-
 def _estates(lab: Lab) -> list[Estate]:
-    return lab.kept("estates", lambda: [_estate(lab, w, n) for n, w in enumerate(_worlds(lab))])
+    return lab.kept("estates", lambda: [_estate(lab, w, n) for n, w in enumerate([lab.world, *lab.worlds(WORLDS - 1)])])
 
 
 def _estate(lab: Lab, world: World, number: int) -> Estate:
@@ -302,7 +300,7 @@ def _estate(lab: Lab, world: World, number: int) -> Estate:
     more_tables, more_rules = _more(lab.rng(f"more tables {number}"), len(rules))
     tables = sorted(tables + more_tables, key=lambda t: (t["table_name"], t["jurisdiction"]))
     rules = rules + more_rules
-    found = demands(tables, rules)
+    found = what_is_asked(tables, rules)
     rng = lab.rng(f"estate {number}")
     partitions = _partitions(world, tables, rng)
     best = cheapest_policy(tables, tiers, found)
@@ -713,16 +711,15 @@ def nothing_stays_too_long(lab: Lab) -> str:
         i, kind = fault["table"], fault["detail"]
         table, demand = r.estate.tables[i], r.estate.demands[i]
         age = fault["run"] - fault["month"] - 1
-        limit = max(0, demand.maximum - table["span_months"])
         why = f"the maximum is {demand.maximum} months from the oldest event, {table['span_months']} before the month's end"
         if misconception == "derived":
             why = f"it is derived from {' and '.join(table['derived_from'])}, and {why}"
         if misconception == "pseudonym":
             why = f"a pseudonym is personal data, and {why}"
         if misconception == "keeps_all":
-            purposes = " and ".join(m[3] for m in demand.minima if m[0] > limit)
+            purposes = " and ".join(m[3] for m in demand.minima if m[0] > demand.limit)
             why = f"no minimum asks for it ({purposes} keeps the record, not this), and {why}"
-        asked = [m for m in demand.minima if kind in m[2] and m[0] > limit]
+        asked = [m for m in demand.minima if kind in m[2] and m[0] > demand.limit]
         if asked:
             why = f"it was asked for by {asked[0][3]}, whose minimum of {asked[0][0]} months ({asked[0][1]}) has ended"
         total = len({(id(x), f["table"]) for x, f in found})
@@ -823,9 +820,10 @@ def storage_is_cheap(lab: Lab) -> str:
     )
 
 
-# -- task b: the right plan, kept in plain Python -----------------------------------------------------------------------------
+# -- task b: the right plan, in plain Python ----------------------------------------------------------------------------------
 
 Row = dict[str, Any]
+Entry = tuple[str, str, int]  # rule, table, key
 PLAN = ("rule_id", "table_name", "row_key")
 CERTIFICATE = ("rule_id", "table_name", "action", "as_of", "row_count", "digest")
 COLUMNS = {
@@ -858,81 +856,92 @@ class Records:
     rows: dict[str, list[Row]]
     why: dict[tuple[str, int], str] = field(default_factory=dict)
 
-    def copy(self) -> Records:
-        """One that may be changed."""
-        return Records({name: [dict(r) for r in rows] for name, rows in self.rows.items()}, self.why)
 
-    def held(self, rule: Row, subject: int | None, as_of: date) -> bool:
-        """Whether a hold is in force."""
-        return subject is not None and any(
-            h["subject_id"] == subject
-            and h["data_class"] in (None, rule["data_class"])
-            and h["placed_on"] <= as_of
-            and (h["lifted_on"] is None or h["lifted_on"] > as_of)
-            for h in self.rows["legal_holds"]
-        )
+@dataclass(frozen=True)
+class Due:
+    """What is due on a day, and for each rule and key of its table the day on which the row's period ends."""
 
-    def due(self, rule: Row, row: Row, as_of: date) -> bool:
-        """Whether a row of the rule's table is due, whatever its columns hold."""
-        end = end_of(rule, row[rule["date_column"]])
-        return (
-            row["jurisdiction"] == rule["jurisdiction"]
-            and end is not None
-            and end <= as_of
-            and not self.held(rule, row.get("subject_id"), as_of)
-        )
+    plan: list[Entry]
+    ends: dict[tuple[str, int], date]
 
-    def places(self, rule: Row) -> list[tuple[str, str | None, list[str]]]:
-        """The rule's table and its copies: name, key of the source row (None: the table itself), columns to be emptied."""
-        found: list[tuple[str, str | None, list[str]]] = [(rule["table_name"], None, rule["columns"])]
-        found += [
-            (c["table_name"], c["source_key_column"], [x for x in rule["columns"] if x in c["columns"]])
-            for c in self.rows["table_copies"]
-            if c["source_table"] == rule["table_name"]
-        ]
-        return found
 
-    def plan(self, as_of: date) -> list[tuple[str, str, int]]:
-        """What is due, as (rule, table, key)."""
-        found: list[tuple[str, str, int]] = []
-        deleted: set[tuple[str, int]] = set()
-        rules = self.rows["retention_schedule"]
-        for rule in sorted(rules, key=lambda r: r["action"], reverse=True):
-            source = {r[rule["key_column"]]: r for r in self.rows[rule["table_name"]]}
-            due = {k for k, r in source.items() if self.due(rule, r, as_of)}
-            for name, link, columns in self.places(rule):
-                for row in self.rows[name]:
-                    key = row[KEY[name]]
-                    if row[link or KEY[name]] not in due or (name, key) in deleted:
-                        continue
-                    if rule["action"] == "delete":
-                        deleted.add((name, key))
-                    elif all(row[c] is None for c in columns):
-                        continue
-                    found.append((rule["rule_id"], name, key))
-        return sorted(found)
+def _is_held(records: Records, rule: Row, subject: int | None, as_of: date) -> bool:
+    """Whether a hold is in force."""
+    return subject is not None and any(
+        h["subject_id"] == subject
+        and h["data_class"] in (None, rule["data_class"])
+        and h["placed_on"] <= as_of
+        and (h["lifted_on"] is None or h["lifted_on"] > as_of)
+        for h in records.rows["legal_holds"]
+    )
 
-    def apply(self, as_of: date) -> Records:
-        """The tables and certificates after a run."""
-        after = self.copy()
-        work: dict[tuple[str, str], list[int]] = {}
-        for rule_id, name, key in self.plan(as_of):
-            work.setdefault((rule_id, name), []).append(key)
-        for (rule_id, name), keys in work.items():
-            after.carry_out(rule_id, name, keys, as_of)
-        return after
 
-    def carry_out(self, rule_id: str, name: str, keys: Sequence[int], as_of: date) -> None:
-        """Does a rule's work in a table, with its certificate."""
-        rule, taken = next(r for r in self.rows["retention_schedule"] if r["rule_id"] == rule_id), set(keys)
+def _is_due(records: Records, rule: Row, row: Row, as_of: date) -> bool:
+    """Whether a row of the rule's table is due, whatever its columns hold."""
+    end = end_of(rule, row[rule["date_column"]])
+    return (
+        row["jurisdiction"] == rule["jurisdiction"]
+        and end is not None
+        and end <= as_of
+        and not _is_held(records, rule, row.get("subject_id"), as_of)
+    )
+
+
+def _places(records: Records, rule: Row) -> list[tuple[str, str | None, list[str]]]:
+    """The rule's table and its copies: name, key of the source row (None: the table itself), columns to be emptied."""
+    found: list[tuple[str, str | None, list[str]]] = [(rule["table_name"], None, rule["columns"])]
+    found += [
+        (c["table_name"], c["source_key_column"], [x for x in rule["columns"] if x in c["columns"]])
+        for c in records.rows["table_copies"]
+        if c["source_table"] == rule["table_name"]
+    ]
+    return found
+
+
+def due_rows(records: Records, as_of: date) -> list[Entry]:
+    """What is due, as (rule, table, key)."""
+    found: list[Entry] = []
+    deleted: set[tuple[str, int]] = set()
+    rules = records.rows["retention_schedule"]
+    for rule in sorted(rules, key=lambda r: r["action"], reverse=True):
+        source = {r[rule["key_column"]]: r for r in records.rows[rule["table_name"]]}
+        due = {k for k, r in source.items() if _is_due(records, rule, r, as_of)}
+        for name, link, columns in _places(records, rule):
+            for row in records.rows[name]:
+                key = row[KEY[name]]
+                if row[link or KEY[name]] not in due or (name, key) in deleted:
+                    continue
+                if rule["action"] == "delete":
+                    deleted.add((name, key))
+                elif all(row[c] is None for c in columns):
+                    continue
+                found.append((rule["rule_id"], name, key))
+    return sorted(found)
+
+
+def _after(records: Records, work: Iterable[tuple[str, str, Sequence[int]]], as_of: date) -> Records:
+    """The tables and certificates once work, (rule, table, keys), has been done on a day."""
+    after = Records({name: [dict(r) for r in rows] for name, rows in records.rows.items()}, records.why)
+    rules = {r["rule_id"]: r for r in records.rows["retention_schedule"]}
+    for rule_id, name, keys in work:
+        rule, taken = rules[rule_id], set(keys)
         if rule["action"] == "delete":
-            self.rows[name] = [r for r in self.rows[name] if r[KEY[name]] not in taken]
+            after.rows[name] = [r for r in after.rows[name] if r[KEY[name]] not in taken]
         else:
-            columns = next(c for n, _, c in self.places(rule) if n == name)
-            for row in self.rows[name]:
+            columns = next(c for n, _, c in _places(records, rule) if n == name)
+            for row in after.rows[name]:
                 if row[KEY[name]] in taken:
                     row.update(dict.fromkeys(columns))
-        self.rows["deletion_certificates"].append(certificate(rule, name, keys, as_of))
+        after.rows["deletion_certificates"].append(certificate(rule, name, keys, as_of))
+    return after
+
+
+def _work(records: Records, as_of: date) -> list[tuple[str, str, list[int]]]:
+    """All that is due on a day, as (rule, table, keys)."""
+    work: dict[tuple[str, str], list[int]] = {}
+    for rule_id, name, key in due_rows(records, as_of):
+        work.setdefault((rule_id, name), []).append(key)
+    return [(*place, keys) for place, keys in work.items()]
 
 
 def certificate(rule: Row, name: str, keys: Sequence[int], as_of: date) -> Row:
@@ -958,8 +967,8 @@ class _Maker:
     ) -> None:  # fmt: skip
         self.few = few
         self.rng = lab.rng(f"records/{name}")
-        world = lab.kept("records of the world", lambda: {t: lab.world.sql(f"from ({sql}) order by all").dicts()
-                                                          for t, sql in RECORD_SQL.items()})  # fmt: skip
+        world = lab.cached("records of the world", lambda: {t: lab.world.sql(f"from ({sql}) order by all").dicts()
+                                                            for t, sql in RECORD_SQL.items()})  # fmt: skip
         schedule = [
             # Half a year more than whole years: 31 December of the day's year is then not that of the end's.
             r | {"period_months": r["period_months"] + 6 * (r["counts_from"] == "year end" and r["action"] == "delete")}
@@ -1141,6 +1150,20 @@ def records_for(
     return lab.kept(f"records/{name}", make)
 
 
+def _due(lab: Lab, records: Records, as_of: date) -> Due:
+    """What is right for records of ``plan_is_exact``."""
+
+    def make() -> Due:
+        ends = {
+            (rule["rule_id"], row[rule["key_column"]]): end_of(rule, row[rule["date_column"]])
+            for rule in records.rows["retention_schedule"]
+            for row in records.rows[rule["table_name"]]
+        }
+        return Due(due_rows(records, as_of), {place: end for place, end in ends.items() if end})
+
+    return lab.kept(f"due/{as_of}", make)
+
+
 def leap_day(lab: Lab) -> date:
     """A 28 February on which some row of a 29 February is due, by a rule whose period is no multiple of four years."""
 
@@ -1244,7 +1267,7 @@ MISTAKES = {
 }
 
 
-def _about(records: Records, rule: Row, name: str, key: int) -> tuple[str, str | None, Table]:
+def _about(records: Records, due: Due, rule: Row, name: str, key: int) -> tuple[str, str | None, Table]:
     """What a row is, in words, with the misconception behind a wrong plan, and the row and its source."""
     why = records.why.get((name, key), "")
     row = next((r for r in records.rows[name] if r[KEY[name]] == key), None)
@@ -1259,7 +1282,8 @@ def _about(records: Records, rule: Row, name: str, key: int) -> tuple[str, str |
     misconception = MISTAKES.get(plain) or ("hold" if "held" in plain or "hold" in plain else None)
     words = f"its {rule['date_column']} is {day or 'null'}"
     if day:
-        words += f", which ends on {end_of(rule, day)} ({rule['period_months']} months from the {rule['counts_from']})"
+        end = due.ends[rule["rule_id"], source[rule["key_column"]]]
+        words += f", which ends on {end} ({rule['period_months']} months from the {rule['counts_from']})"
     if why:
         words = f"{why}; {words}"
     if name != rule["table_name"] and not misconception:
@@ -1270,7 +1294,7 @@ def _about(records: Records, rule: Row, name: str, key: int) -> tuple[str, str |
     return words, misconception, Table.of(["", "column", "value"], shown)
 
 
-def _compare_plan(records: Records, got: Any, as_of: date) -> int:
+def _compare_plan(records: Records, due: Due, got: Any, as_of: date) -> int:
     table = as_table(list(got) if isinstance(got, set | frozenset) else got, "`plan`", PLAN)
     rules = {r["rule_id"]: r for r in records.rows["retention_schedule"]}
     mine: Counter[tuple] = Counter()
@@ -1281,7 +1305,7 @@ def _compare_plan(records: Records, got: Any, as_of: date) -> int:
             f"`plan` has a row ({rule_id!r}, {name!r}, {key!r}) that names no rule, no table or no key.",
         )
         mine[rule_id, name, int(number)] += 1
-    want = records.plan(as_of)
+    want = due.plan
     twice = [k for k, n in mine.items() if n > 1]
     expect(not twice, f"`plan` on {as_of} lists {twice[:1]} more than once ({len(twice)} such rows).")
     missing, extra = [k for k in want if k not in mine], sorted(set(mine) - set(want))
@@ -1298,7 +1322,7 @@ def _compare_plan(records: Records, got: Any, as_of: date) -> int:
         )
     # The rows that were made to tell something come first; what most of them tell is said.
     wrong = [(k, True) for k in missing] + [(k, False) for k in extra if k not in doubled]
-    told = [(k, is_missing, *_about(records, rules[k[0]], k[1], k[2])) for k, is_missing in wrong]
+    told = [(k, is_missing, *_about(records, due, rules[k[0]], k[1], k[2])) for k, is_missing in wrong]
     common = Counter(t[3] for t in told if t[3]).most_common(1)
     first = next((t for t in told if common and t[3] == common[0][0] and (t[0][1], t[0][2]) in records.why), told[0])
     (rule_id, name, key), is_missing, words, misconception, shown = first
@@ -1329,7 +1353,7 @@ def plan_is_exact(lab: Lab) -> str:
         db = database_of(lab, records)
         db.arm()
         got = lab.call("plan", db, as_of)
-        total += _compare_plan(records, got, as_of)
+        total += _compare_plan(records, _due(lab, records, as_of), got, as_of)
         db.crash()
         db.arm()
         same = {k: Counter(map(_plain, v)) for k, v in _read(db).items()} == _state(records)
@@ -1399,8 +1423,8 @@ def _runs_of_the_job(lab: Lab) -> tuple[Records, list[Records], list[dict[str, l
 
     def truth() -> tuple[Records, list[Records]]:
         records = records_for(lab, "later", [FIRST_DAY, LATER_DAY], ("EU",), 10, listed=("customer_name", "email"))
-        once = records.apply(FIRST_DAY)
-        return records, [once, once, once.apply(LATER_DAY)]
+        once = _after(records, _work(records, FIRST_DAY), FIRST_DAY)
+        return records, [once, once, _after(once, _work(once, LATER_DAY), LATER_DAY)]
 
     records, want = lab.kept("runs of the job", truth)
 
@@ -1423,7 +1447,12 @@ def work_is_done_and_certified(lab: Lab) -> str:
     Python."""
     records, want, states = _runs_of_the_job(lab)
     _compare(records, want[0], states[0], f"After `apply` on {FIRST_DAY}")
-    work = _parts(records)
+
+    def truth() -> tuple[list[tuple[str, dict[str, list[int]]]], Records]:
+        parts = _parts(records)
+        return parts, _after(records, [(r, t, keys) for r, part in parts for t, keys in part.items()], FIRST_DAY)
+
+    work, after = lab.kept("parts of the job", truth)
     db = database_of(lab, records)
     for rule_id, part in work:
         db.arm()
@@ -1433,10 +1462,6 @@ def work_is_done_and_certified(lab: Lab) -> str:
             if error.error_type != "CodecError":
                 raise
         db.crash()
-    after = records.copy()
-    for rule_id, part in work:
-        for name, keys in part.items():
-            after.carry_out(rule_id, name, keys, FIRST_DAY)
     _compare(records, after, _read(db), "After `carry_out` with parts of what is due, on one day")
     db.close()
     rows = want[0].rows["deletion_certificates"]
@@ -1449,7 +1474,7 @@ def _parts(records: Records) -> list[tuple[str, dict[str, list[int]]]]:
     rules = {r["rule_id"]: r for r in records.rows["retention_schedule"]}
     first: dict[str, dict[str, list[int]]] = {}
     second: dict[str, dict[str, list[int]]] = {}
-    for n, (rule_id, name, key) in enumerate(records.plan(FIRST_DAY)):
+    for n, (rule_id, name, key) in enumerate(due_rows(records, FIRST_DAY)):
         if rules[rule_id]["table_name"] == "customer_invoices" and n % 2:
             part = first if name != "customer_invoices" and n % 4 == 1 else second
             part.setdefault(rule_id, {}).setdefault(name, []).append(key)
@@ -1491,7 +1516,14 @@ def kills_leave_no_trace(lab: Lab) -> str:
     """A kill after each statement that writes or ends a transaction: a kill elsewhere leaves what one of these leaves."""
     as_of = FIRST_DAY
     records = records_for(lab, "kills", [as_of], ("EU",), 4, listed=("email",), few=True)
-    after = lab.kept("after kills", lambda: records.apply(as_of))
+
+    def truth() -> tuple[Records, list[Job]]:
+        work = _work(records, as_of)
+        rules = {r["rule_id"]: r for r in records.rows["retention_schedule"]}
+        columns = {(r, t): next(c for n, _, c in _places(records, rules[r]) if n == t) for r, t, _ in work}
+        return _after(records, work, as_of), [(r, t, keys, columns[r, t]) for r, t, keys in work]
+
+    after, work = lab.kept("after kills", truth)
     db = database_of(lab, records)
     db.arm()
     _call(lab, db, as_of)
@@ -1500,7 +1532,6 @@ def kills_leave_no_trace(lab: Lab) -> str:
     _compare(records, after, _read(db), f"After `apply` on {as_of}")
     db.close()
     kills = _kills(lab, log)
-    rules = {r["rule_id"]: r for r in records.rows["retention_schedule"]}
     want = {(c["rule_id"], c["table_name"]): _plain(c.values()) for c in after.rows["deletion_certificates"]}
     # One database goes through all kills: a run that follows one has less to do by what was committed before it.
     db, killed = database_of(lab, records), 0
@@ -1514,7 +1545,7 @@ def kills_leave_no_trace(lab: Lab) -> str:
         ran = db.log()
         sql = ran[-1]["sql"].strip().split("\n")[0][:80] if ran else log[k - 1]["sql"][:80]
         db.crash()
-        _expect_whole(records, as_of, rules, want, _read(db), f"Killed after a statement ({sql})")
+        _expect_whole(work, want, _read(db), f"Killed after a statement ({sql})")
         killed = k
     db.arm()
     _call(lab, db, as_of)
@@ -1524,28 +1555,17 @@ def kills_leave_no_trace(lab: Lab) -> str:
     return f"Killed at {len(kills)} of {len(log)} statements and run again: the same rows, the same certificates."
 
 
-def _expect_whole(
-    records: Records,
-    as_of: date,
-    rules: Mapping[str, Row],
-    want: Mapping[tuple, tuple],
-    got: dict[str, list[tuple]],
-    what: str,
-) -> None:
+# A rule, a table, keys that are due there and the columns that are emptied; none: the rows go.
+Job = tuple[str, str, list[int], list[str]]
+
+
+def _expect_whole(work: Sequence[Job], want: Mapping[tuple, tuple], got: dict[str, list[tuple]], what: str) -> None:
     """Each rule's work in a table is done and certified, or not begun."""
     by_key = {name: {int(r[0]): r for r in got[name]} for name in DATA}
-    work: dict[tuple[str, str], list[int]] = {}
-    for rule_id, name, key in records.plan(as_of):
-        work.setdefault((rule_id, name), []).append(key)
     certified = Counter(map(_plain, got["deletion_certificates"]))
-    for (rule_id, name), keys in work.items():
-        rule = rules[rule_id]
-        if rule["action"] == "delete":
-            done = sum(k not in by_key[name] for k in keys)
-        else:
-            columns = next(c for n, _, c in records.places(rule) if n == name)
-            at = [COLUMNS[name].index(c) for c in columns]
-            done = sum(k not in by_key[name] or all(by_key[name][k][i] is None for i in at) for k in keys)
+    for rule_id, name, keys, columns in work:
+        at = [COLUMNS[name].index(c) for c in columns]
+        done = sum(k not in by_key[name] or (bool(at) and all(by_key[name][k][i] is None for i in at)) for k in keys)
         has = certified[want[rule_id, name]]
         expect(
             done in (0, len(keys)),

@@ -14,7 +14,6 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone
-from functools import cached_property
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -109,7 +108,8 @@ TABLE = "mart.daily_figures"
 
 @dataclass(frozen=True)
 class Case:
-    """One call of impact, what is right (report: hours), and what the case is about."""
+    """One call of impact, what is right (report: hours), and what the case is about. ``near``: the reports that come out where
+    INDIRECT edges are left out."""
 
     what: str
     places: list[dict[str, Any]]
@@ -118,6 +118,7 @@ class Case:
     at: str
     want: dict[int, float]
     misconception: str | None = None
+    near: frozenset[int] = frozenset()
 
 
 def _iso(moment: datetime, rng: np.random.Generator) -> str:
@@ -136,20 +137,26 @@ def _world_cases(lab: Lab) -> list[Case]:
     for k in range(4):
         layer = [n for n in nodes if n[0].startswith(("landing", "core") if k % 2 else ("staging", "inter", "mart"))]
         drawn = [layer[int(i)] for i in rng.choice(len(layer), 1 + (k % 4 == 3), replace=False)]
-        places = [{"table": t, "column": c} for t, c in drawn]
-        cases.append(
-            Case("your world's lineage", places, edges, reports, "2026-07-03T01:00:00+00:00", _hits(graph, drawn))
-        )
+        cases.append(_lineage_case("your world's lineage", drawn, edges, reports))
     return cases
 
 
-def _hits(graph: Any, places: Sequence[tuple[str, str | None]]) -> dict[int, float]:
-    return dict.fromkeys(graph.hit(places), math.nan)
+def _lineage_case(
+    what: str,
+    drawn: Sequence[tuple[str, str | None]],
+    edges: list[dict[str, Any]],
+    reports: list[dict[str, Any]],
+) -> Case:
+    graph = subject("dq_incidents").Graph
+    places = [{"table": t, "column": c} for t, c in drawn]
+    want = dict.fromkeys(graph(edges, reports).hit(drawn), math.nan)
+    near = graph([e for e in edges if e["kind"] != "INDIRECT"], reports).hit(drawn)
+    return Case(what, places, edges, reports, "2026-07-03T01:00:00+00:00", want, near=near)
 
 
 def _graph_cases(lab: Lab) -> list[Case]:
     """Places on small graphs: circles, edges by column and by table between the same tables, columns that no edge names."""
-    module, rng = subject("dq_incidents"), lab.rng("graph cases")
+    rng = lab.rng("graph cases")
     cases = []
     for _ in range(15):
         tables = [f"t{k}.part_{k}" for k in range(8)]
@@ -189,22 +196,18 @@ def _graph_cases(lab: Lab) -> list[Case]:
                 for _ in range(int(rng.integers(1, 3)))
             ]
             reports.append(_report(20 + n, "daily", None, "08:00", "Europe/Berlin") | {"reads": reads})
-        graph = module.Graph(edges, reports)
         for _ in range(3):
             drawn = [
                 (tables[int(rng.integers(0, 6))], None if rng.random() < 0.3 else f"c{int(rng.integers(0, 3))}")
                 for _ in range(1 + int(rng.random() < 0.25))
             ]
-            places = [{"table": t, "column": c} for t, c in drawn]
-            cases.append(
-                Case("a small lineage", places, edges, reports, "2026-07-03T01:00:00+00:00", _hits(graph, drawn))
-            )
+            cases.append(_lineage_case("a small lineage", drawn, edges, reports))
     return cases
 
 
 def _long_case(lab: Lab) -> Case:
     """A chain of two hundred tables, from the first to the last: by columns, by tables, mixed."""
-    module, rng = subject("dq_incidents"), lab.rng("long case")
+    rng = lab.rng("long case")
     tables = [f"t{int(k)}.link_{int(k)}" for k in rng.permutation(200)]
     edges = []
     for source, target in itertools.pairwise(tables):
@@ -219,9 +222,7 @@ def _long_case(lab: Lab) -> Case:
         _report(20 + n, "daily", None, "08:00", "Europe/Berlin") | {"reads": [{"table": t, "column": "c0"}]}
         for n, t in enumerate(ends)
     ]
-    places = [{"table": tables[4], "column": "c0"}]
-    want = _hits(module.Graph(edges, reports), [(tables[4], "c0")])
-    return Case("a chain of 200 tables", places, edges, reports, "2026-07-03T01:00:00+00:00", want)
+    return _lineage_case("a chain of 200 tables", [(tables[4], "c0")], edges, reports)
 
 
 def _report(number: int, cadence: str, due_day: int | None, due: str, zone: str) -> dict[str, Any]:
@@ -348,11 +349,11 @@ def _call(lab: Lab, number: int, case: Case) -> dict[int, float | None]:
 
 def _reading(case: Case, got: set[int], missed: bool) -> str:
     """Which reading of the rules gives such an answer: for the hint."""
-    graph = subject("dq_incidents").Graph
-    places = [(p["table"], p["column"]) for p in case.places]
-    if got == graph([e for e in case.edges if e["kind"] != "INDIRECT"], case.reports).hit(places):
+    if got == case.near:
         return "indirect"
-    whole = any(c is None for _, c in places) or any(e["level"] == "table" for e in case.edges if len(case.edges) < 60)
+    whole = any(p["column"] is None for p in case.places) or any(
+        e["level"] == "table" for e in case.edges if len(case.edges) < 60
+    )
     return ("whole" if whole else "one_hop") if missed else "by_table"
 
 
@@ -585,7 +586,9 @@ UNHEARD_OF_THE_WAY = 0.60
 
 @dataclass(frozen=True)
 class Setting:
-    """One replay: history, incidents, people, and what the reference and the naive policies score."""
+    """One replay: history, incidents, people, today's policy, and what the reference and the naive policies score. ``now_min``:
+    the minute at which it begins; ``early_min``: a page at night is too early if no critical report is due in so many minutes;
+    ``ahead_min``: a call at night is, so many before the contact must have read it."""
 
     name: str
     history: dict[str, Any]
@@ -593,32 +596,23 @@ class Setting:
     on_call: dict[str, Any]
     contacts: dict[str, Any]
     reports: list[dict[str, Any]]
+    today: dict[str, Any]
+    now_min: float
     scores: dict[str, dict[str, int]]
     few_late: dict[str, int]  # critical reports that are late in incidents with few failed rows, by policy
+    early_min: float
+    ahead_min: float
 
     def limit(self, count: str) -> float:
         """What a count may be."""
         share, naive = BANDS[count]
         return self.scores["ours"][count] + share * (self.scores[naive][count] - self.scores["ours"][count])
 
-    @cached_property
-    def ahead_min(self) -> float:
-        """A call at night is too early so many minutes before the contact must have read it."""
-        read = [n["read_minutes"] for n in self.history["notices"] if not n["is_night"]]
-        return EARLY_READS * float(np.quantile(read, 0.9)) + EARLY_CALL_MINUTES
-
-    @cached_property
+    @property
     def unheard_limit(self) -> float:
         """The share of pages at night that may be heard by nobody within the hour."""
         ours, naive = (self.scores[k]["unheard"] / max(self.scores[k]["nights"], 1) for k in ("ours", "nobody next"))
         return ours + UNHEARD_OF_THE_WAY * max(naive - ours, 0.0)
-
-    @cached_property
-    def early_min(self) -> float:
-        """A page at night is too early if no critical report is due in so many minutes."""
-        return (
-            EARLY_FIXES * float(np.quantile([i["fix_minutes"] for i in self.history["incidents"]], 0.9)) + EARLY_MINUTES
-        )
 
 
 def _settings(lab: Lab) -> list[Setting]:
@@ -639,33 +633,54 @@ def _setting(lab: Lab, name: str, speed: float) -> Setting:
     fresh = module.draw_last_minute(estate, rng, settings, ahead, DAYS - 40, LAST_MINUTE)
     fresh += module.draw_incidents(estate, rng, settings, ahead, DAYS, INCIDENTS - len(fresh))
     fresh.sort(key=lambda i: i["alerts"][0]["at"])
+    today = module.today(estate.reports)
     written: dict[str, list[tuple]] = {n: [] for n in module.COLUMNS}
-    module.write_history(written, past, on_call, contacts, module.today(estate.reports))
+    module.write_history(written, past, on_call, contacts, today)
     history = module.history_of(written, estate, contacts)
     policies = _policies(history)
     scores = dict(zip(policies, replay_scores(fresh, on_call, contacts, list(policies.values())), strict=True))
+    early = EARLY_FIXES * _quantile([i["fix_minutes"] for i in history["incidents"]], 0.9) + EARLY_MINUTES
+    early_call = EARLY_READS * _quantile(_read_by_day(history), 0.9) + EARLY_CALL_MINUTES
     few = [i for i in fresh if _is_few(i)]
     few_late = {k: score(few, replay(few, on_call, contacts, policies[k]))["late"] for k in ("ours", BANDS["late"][1])}
-    return Setting(name, history, fresh, on_call, contacts, estate.reports, scores, few_late)
+    return Setting(
+        name,
+        history,
+        fresh,
+        on_call,
+        contacts,
+        estate.reports,
+        today,
+        module.TODAY_MIN,
+        scores,
+        few_late,
+        early,
+        early_call,
+    )
 
 
 def _is_few(incident: dict[str, Any]) -> bool:
     return sum(a["failed_rows"] for a in incident["alerts"]) < FEW_ROWS
 
 
+def _quantile(values: Sequence[float], share: float) -> float:
+    return float(np.quantile(values, share))
+
+
+def _read_by_day(history: dict[str, Any]) -> list[float]:
+    """How long contacts took to read what was sent by day."""
+    return [n["read_minutes"] for n in history["notices"] if not n["is_night"]]
+
+
 def _policies(history: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """The reference, which knows the history alone, and the naive policies."""
-
-    def quantile(values: Sequence[float], share: float) -> float:
-        return float(np.quantile(values, share))
-
-    wait = quantile([i["cause_lag_minutes"] for i in history["incidents"]], 0.97)
-    fix = quantile([i["fix_minutes"] for i in history["incidents"]], 0.9)
+    wait = _quantile([i["cause_lag_minutes"] for i in history["incidents"]], 0.97)
+    fix = _quantile([i["fix_minutes"] for i in history["incidents"]], 0.9)
     # Shortly before the morning those who sleep on answer soon, too.
     night = [p for p in history["pages"] if p["is_night"] and p["minutes_to_morning"] > 120]
     awake = [p["acknowledged_minutes"] for p in night if p["acknowledged_minutes"] < p["minutes_to_morning"]]
-    heard = quantile(awake or [20.0], 0.85)
-    read = quantile([n["read_minutes"] for n in history["notices"] if not n["is_night"]], 0.9)
+    heard = _quantile(awake or [20.0], 0.85)
+    read = _quantile(_read_by_day(history), 0.9)
     path = {"page": "cause", "acknowledge_minutes": heard, "then": ["second", "manager"]}
     row = {"impact": "critical", "max_hours": None, "min_failed_rows": None, "severity": "SEV2"}
     urgent = row | {"max_hours": (fix + 1.5 * heard) / 60, "severity": "SEV1"}
@@ -1099,12 +1114,11 @@ def twelve_weeks_later(lab: Lab) -> Any:
     from workshop.plots import BLUE, RED, plt
 
     setting = _settings(lab)[1]
-    module = subject("dq_incidents")
-    end = module.TODAY_MIN + 1440 * 85
+    end = setting.now_min + 1440 * 85
     incidents = [i for i in setting.incidents if i["alerts"][0]["at"] < end]
     names = {r["report_id"]: r["report_name"] for r in setting.reports if r["is_business_critical"]}
     teams = {t["team_id"]: t["team_name"] for t in lab.world.sql("select team_id, team_name from ops.teams").dicts()}
-    policies = {"today": module.today(setting.reports)}
+    policies = {"today": setting.today}
     with contextlib.suppress(CheckFailed):  # not attempted, or it cannot be read
         policies["yours"] = _asked(lab, setting)
     runs = {who: replay(incidents, setting.on_call, setting.contacts, p) for who, p in policies.items()}

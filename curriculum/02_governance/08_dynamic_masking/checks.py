@@ -11,6 +11,7 @@ import hashlib
 import re
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -148,37 +149,38 @@ def _sample(lab: Lab) -> dict[str, list[Any]]:
     return lab.kept("sample", make)
 
 
-def _facts(lab: Lab, mask: str, kind: str) -> dict[str, bool]:
-    """What a mask leaves of a kind's values: raw, guessed (by hashing without a key), join, shape, last four, decade."""
+def _facts(lab: Lab) -> dict[tuple[str, str], dict[str, bool]]:
+    """By mask and kind, what the mask leaves of the kind's values: raw, guessed (by hashing without a key), join, shape, last
+    four, decade."""
+    return lab.kept("facts", lambda: {(m, k): _left(lab, m, k) for m in MASKS for k in KINDS})
 
-    def make() -> dict[str, bool]:
-        values = _sample(lab)[kind]
-        key = hashlib.sha256(lab.rng("key").bytes(16)).hexdigest()[:16]
-        out = [masked(mask, kind, v, key) for v in values]
-        texts = [str(v) for v in values]
-        there = [o for o in out if o is not None]
-        dates = kind == "birth_date"
-        many = len(values) > 1
-        return {
-            "raw": bool(there) and sum(str(o) == t for o, t in zip(out, texts, strict=True)) > 0.2 * len(texts),
-            "guessed": mask == "hash",
-            "join": bool(there) and many and len(set(there)) >= (1 - MERGED_SHARE) * len(set(values)),
-            "shape": bool(there)
-            and (
-                all(isinstance(o, date) for o in there)
-                if dates
-                else all(SHAPES[kind].fullmatch(str(o)) for o in there)
-                if kind in SHAPES
-                else True
-            ),
-            "last four": bool(there)
-            and kind in NUMBERS
-            and sum(str(o)[-4:] == t[-4:] for o, t in zip(out, texts, strict=True)) > 0.5 * len(texts),
-            "decade": dates
-            and all(isinstance(o, date) and o.year // 10 == v.year // 10 for o, v in zip(out, values, strict=True)),
-        }
 
-    return lab.kept(f"facts {mask} {kind}", make)
+def _left(lab: Lab, mask: str, kind: str) -> dict[str, bool]:
+    values = _sample(lab)[kind]
+    key = hashlib.sha256(lab.rng("key").bytes(16)).hexdigest()[:16]
+    out = [masked(mask, kind, v, key) for v in values]
+    texts = [str(v) for v in values]
+    there = [o for o in out if o is not None]
+    dates = kind == "birth_date"
+    many = len(values) > 1
+    return {
+        "raw": bool(there) and sum(str(o) == t for o, t in zip(out, texts, strict=True)) > 0.2 * len(texts),
+        "guessed": mask == "hash",
+        "join": bool(there) and many and len(set(there)) >= (1 - MERGED_SHARE) * len(set(values)),
+        "shape": bool(there)
+        and (
+            all(isinstance(o, date) for o in there)
+            if dates
+            else all(SHAPES[kind].fullmatch(str(o)) for o in there)
+            if kind in SHAPES
+            else True
+        ),
+        "last four": bool(there)
+        and kind in NUMBERS
+        and sum(str(o)[-4:] == t[-4:] for o, t in zip(out, texts, strict=True)) > 0.5 * len(texts),
+        "decade": dates
+        and all(isinstance(o, date) and o.year // 10 == v.year // 10 for o, v in zip(out, values, strict=True)),
+    }
 
 
 def _needs_met(lab: Lab) -> tuple[int, int, list[list[Any]]]:
@@ -186,7 +188,7 @@ def _needs_met(lab: Lab) -> tuple[int, int, list[list[Any]]]:
     rows = []
     for i, ((_, needs), chosen) in enumerate(zip(_companies(lab), _masks(lab), strict=True)):
         for (environment, kind), wanted in needs.items():
-            facts = _facts(lab, chosen[environment, kind], kind)
+            facts = _facts(lab)[chosen[environment, kind], kind]
             for need in sorted(wanted):
                 total += 1
                 if facts[need]:
@@ -210,7 +212,7 @@ def _beyond(lab: Lab) -> tuple[int, list[list[Any]]]:
         for (environment, kind), wanted in needs.items():
             places += 1
             mask = chosen[environment, kind]
-            facts = _facts(lab, mask, kind)
+            facts = _facts(lab)[mask, kind]
             for fact, words in said.items():
                 if facts[fact] and fact not in wanted and not (fact == "decade" and facts["raw"]):
                     rows.append([i + 1, environment, kind, ", ".join(sorted(wanted)) or "nothing", mask, words])
@@ -284,24 +286,39 @@ LARGE = (
 )
 
 
-def _columns(world: World) -> list[dict[str, Any]]:
-    return world.sql(COLUMNS).dicts()
+@dataclass(frozen=True)
+class Given:
+    """What a case goes by: keys by environment, the policy, and columns with the kind of personal data that is in each."""
+
+    keys: dict[str, str]
+    policy: list[dict[str, Any]]
+    columns: list[dict[str, Any]]
+
+
+def columns_of(world: World, tables: Sequence[str]) -> list[dict[str, Any]]:
+    """The columns of some of a world's tables, with the kind of personal data that is in each."""
+    return [c for c in world.sql(COLUMNS).dicts() if c["table"] in tables]
+
+
+def _drawn(lab: Lab, world: World, tables: Sequence[str], name: str) -> Given:
+    rng, made = lab.rng(name), history("masking")
+    keys = {e: rng.bytes(12).hex() for e in ENVIRONMENTS}
+    # Addresses are keyed in analytics as in dev: with another key, which is to be seen.
+    policy = [
+        {**r, "mask": "keyed_format"} if (r["environment"], r["kind"]) == ("analytics", "email") else r
+        for r in made.policy_for(made.draw_needs(rng))
+    ]
+    return Given(keys, policy, columns_of(world, tables))
 
 
 class Case:
-    """A throwaway database with some of a world's tables, in which the learner's function has made schemas."""
+    """A throwaway database with some of a world's tables, in which the learner's function has made schemas. ``given``: drawn
+    for the name where there is none."""
 
-    def __init__(self, lab: Lab, world: World, tables: Sequence[str], name: str) -> None:
-        rng = lab.rng(name)
-        made = history("masking")
-        self.lab, self.world, self.name = lab, world, name
-        self.keys = {e: rng.bytes(12).hex() for e in ENVIRONMENTS}
-        # Addresses are keyed in analytics as in dev: with another key, which is to be seen.
-        self.policy = [
-            {**r, "mask": "keyed_format"} if (r["environment"], r["kind"]) == ("analytics", "email") else r
-            for r in made.policy_for(made.draw_needs(rng))
-        ]
-        self.columns = [c for c in _columns(world) if c["table"] in tables]
+    def __init__(self, lab: Lab, world: World, tables: Sequence[str], name: str, given: Given | None = None) -> None:
+        given = given or lab.kept(f"given in {name}", lambda: _drawn(lab, world, tables, name))
+        self.lab, self.name = lab, name
+        self.keys, self.policy, self.columns = given.keys, given.policy, given.columns
         self.database: JudgedDatabase = lab.database(
             _setup(tables), with_world=world, functions=("workshop.masking:register", self.keys)
         )
@@ -641,8 +658,8 @@ def _reidentified(lab: Lab, case: Case, schema: str, columns: Sequence[str] = tu
     rows = case.database.rows(
         f"select customer_id, {', '.join(quasi.values())} from {f'{schema}.customers' if schema else 'core.customers'}"
     ).dicts()
-    people = lab.kept("people", lambda: lab.world.sql("from share.public_people").dicts())
-    true = lab.kept(
+    people = lab.cached("people", lambda: lab.world.sql("from share.public_people").dicts())
+    true = lab.cached(
         "customers", lambda: {r["customer_id"]: r for r in lab.world.sql("select * from core.customers").dicts()}
     )
     modes = {}

@@ -1,7 +1,7 @@
 """What lab 2.9 judges.
 
 Task a. Answers to the questions of this world and of two others, against those that the subject computes from the whole record.
-Evidence is judged by what it shows: the question is answered anew from the cited rows alone.
+Evidence is judged by what it shows: each question has its proof, step by step, and the steps of cited rows alone are taken.
 
 Task b. Parts of labs 2.1, 2.2, 2.5, 2.6 and 2.8, at work together on a small world: twenty-five findings against how that world
 was made. "reference" is the solved cell of that lab, on this world.
@@ -9,7 +9,7 @@ was made. "reference" is the solved cell of that lab, on this world.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from hashlib import sha256
@@ -19,6 +19,7 @@ from typing import Any
 from workshop.audit import QUESTIONS, record_of
 from workshop.borrowed import choices, named
 from workshop.checks import CheckFailed, Evidence, LearnerError, as_number, as_table, check, expect
+from workshop.masking import ENVIRONMENTS, masked
 from workshop.reference import solved_lab
 from workshop.table import Table
 from workshop.topics import load_checks, topic
@@ -73,6 +74,7 @@ TELLS = {
     "due a day later": "bounds", "masked ones too": "masks", "partial ones too": "masks",
 }  # fmt: skip
 
+TOPICS = ("where is", "who could", "who did", "what is left", "what shows")
 OTHERS = 2
 MORE_ROWS, MOST_ROWS, READ_SHARE = 1.5, 5, 0.8
 LEAST_RIGHT, OWN_PARTS, EACH = 22, 3, 5
@@ -81,6 +83,28 @@ OWN_RIGHT = {"tag_columns": 4, "access_policy": 5, "column_lineage": 5, "plan": 
 
 
 # -- task a ------------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Proof:
+    """How rows of the record lead to an answer. ``steps``: (id of a row, what has to be shown before, what it then shows), None:
+    nothing has to; ``goals``: what has to be shown; ``told``: what counts as a line of an answer; ``known``: ids of rows of which
+    the regulator knows that they are there."""
+
+    steps: list[tuple[str, Any, Any]]
+    goals: set[Any]
+    told: set[Any]
+    known: set[str]
+
+
+@dataclass(frozen=True)
+class Right:
+    """The answer to a question, how many rows show it and how; ``near``: by what they overlook, answers that are nearly right."""
+
+    lines: set[Any]
+    needed: int
+    proof: Proof
+    near: dict[str, set[Any]]
 
 
 @dataclass
@@ -92,6 +116,8 @@ class Asked:
     record: Mapping[str, list[dict[str, Any]]]
     right: set[Any]
     needed: int
+    proof: Proof
+    near: Mapping[str, set[Any]]
     said: set[Any] | None = None
     cited: Sequence[str] = ()
 
@@ -127,15 +153,57 @@ def _records(lab: Lab) -> list[tuple[list[dict[str, Any]], dict[str, list[dict[s
     return lab.kept("records", make)
 
 
-def _truth(lab: Lab) -> list[list[tuple[set[Any], int]]]:
-    def make() -> list[list[tuple[set[Any], int]]]:
-        found = []
+def _truth(lab: Lab) -> list[list[Right]]:
+    def make() -> list[list[Right]]:
+        made, found = history("audit"), []
         for questions, record in _records(lab):
-            pairs = [history("audit").answer(q, record) for q in questions]
-            found.append([(right, len(evidence)) for right, evidence in pairs])
+            near, rights = made.near_answers(record), []
+            for q in questions:
+                answer, evidence = made.answer(q, record)
+                others = {why: other(q) for why, other in near[q["topic"]].items()}
+                rights.append(Right(answer, len(evidence), _proof(q, record, answer), others))
+            found.append(rights)
         return found
 
     return lab.kept("truth", make)
+
+
+def _proof(question: Mapping[str, Any], record: Mapping[str, list[dict[str, Any]]], right: set[Any]) -> Proof:
+    """The steps of a right answer, by the definitions of the subject."""
+    made = history("audit")
+    topic, kind, at = question["topic"], question["kind"], question["from_at"]
+    entries = made.used(record, question) if topic == "who did" else []
+    moments = [e["logged_at"] for e in entries] + ([at] if topic == "who could" else [])
+    versions = [v for v in (made.version_at(record, m) for m in moments) if v]
+    steps: list[tuple[str, Any, Any]] = []
+    goals = told = right
+    if topic in ("where is", "what shows"):
+        places = made.holding(record, kind, at)
+        steps += [(t["id"], None, (t["table_name"], t["column_name"])) for t in record["tags"] if t["kind"] == kind]
+        for e in record["edges"]:
+            source = (e["input_table"], e["input_column"])
+            if source in places and made.stands(e, at):
+                steps.append((e["id"], source, (e["output_table"], e["output_column"])))
+        for m in record["masks"] if topic == "what shows" else ():
+            place = (m["table_name"], m["column_name"])
+            if m["environment"] == question["environment"] and m["mask"] == "keep" and place in places:
+                steps.append((m["id"], place, ".".join(place)))
+        if topic == "where is":
+            goals = told = set(places)
+    elif topic == "who could":
+        roles = {r for v in versions for r in v["rules"].get(kind, ())}
+        grants = [g for g in record["grants"] if g["role"] in roles and made.stands(g, at)]
+        steps += [(g["id"], None, g["person_id"]) for g in grants]
+    elif topic == "who did":
+        steps += [(e["id"], None, e["seq"]) for e in entries if e["seq"] in right]
+    else:
+        rows = {r["id"]: r for r in record["rows"] if r["subject_id"] == question["subject_id"]}
+        told = set(rows)
+        steps += [(row, None, row) for row in rows]
+        for row, state in right:
+            keep = made.held_by(record, rows[row], at.date()) if state == "held" else [rows[row]]
+            steps += [(x["id"], row, (row, state)) for x in keep]
+    return Proof(steps, goals, told, {e["id"] for e in entries} | {v["id"] for v in versions})
 
 
 def _items(value: Any, what: str) -> list[Any]:
@@ -178,9 +246,9 @@ def _answered(lab: Lab) -> list[Asked]:
                 not set(said) - known,
                 f"answers returned rows for questions that nobody asked: {sorted(set(said) - known, key=str)[:5]}.",
             )
-            for q, (right, needed) in zip(questions, truth, strict=True):
+            for q, right in zip(questions, truth, strict=True):
                 mine, cited = said.get(q["question_id"], (None, []))
-                found.append(Asked(number, q, record, right, needed, mine, cited))
+                found.append(Asked(number, q, record, right.lines, right.needed, right.proof, right.near, mine, cited))
         return found
 
     return lab.once("answered", make)
@@ -190,8 +258,7 @@ def _overlooked(wrong: Sequence[Asked]) -> str | None:
     """What the answers to a topic overlook, if one thing explains all that is wrong."""
     whys = None
     for a in wrong:
-        near = history("audit").near_answers(a.record)[a.question["topic"]]
-        mine = [why for why, other in near.items() if other(a.question) == a.said]
+        mine = [why for why, other in a.near.items() if other == a.said]
         whys = mine if whys is None else [w for w in whys if w in mine]
         if not whys:
             return None
@@ -270,20 +337,28 @@ def _right_ones(lab: Lab) -> list[Asked]:
     return right
 
 
+def _led_to(steps: Iterable[tuple[Any, Any]]) -> set[Any]:
+    """All that follows from steps (premise, conclusion), where None is given."""
+    onward: dict[Any, list[Any]] = {}
+    for premise, conclusion in steps:
+        onward.setdefault(premise, []).append(conclusion)
+    found, todo = set(), [None]
+    while todo:
+        new = set(onward.get(todo.pop(), ())) - found
+        found |= new
+        todo += new
+    return found
+
+
+def _shown(a: Asked) -> set[Any]:
+    """What the cited rows alone lead to."""
+    cited = set(a.cited)
+    return _led_to((premise, conclusion) for row, premise, conclusion in a.proof.steps if row in cited)
+
+
 def _shows(a: Asked) -> bool:
     """Whether the cited rows alone lead to the answer. Of "who did" the regulator knows how many entries there are."""
-    cited = set(a.cited)
-    left = {part: [r for r in rows if r["id"] in cited] for part, rows in a.record.items()}
-    return not _known_of(a) - cited and history("audit").answer(a.question, left)[0] == a.right
-
-
-def _known_of(a: Asked) -> set[str]:
-    """What the regulator knows to be there: the entries of the period, and the versions in force."""
-    made, topic = history("audit"), a.question["topic"]
-    entries = made.used(a.record, a.question) if topic == "who did" else []
-    moments = [e["logged_at"] for e in entries] + ([a.question["from_at"]] if topic == "who could" else [])
-    versions = (made.version_at(a.record, at) for at in moments)
-    return {e["id"] for e in entries} | {v["id"] for v in versions if v}
+    return a.proof.known <= set(a.cited) and a.proof.goals <= _shown(a)
 
 
 def _named_rows(a: Asked, ids: set[str]) -> str:
@@ -322,10 +397,8 @@ def evidence_shows(lab: Lab) -> str:
     if poor:
         a = poor[0]
         cited = set(a.cited)
-        got, _ = history("audit").answer(
-            a.question, {p: [r for r in rows if r["id"] in cited] for p, rows in a.record.items()}
-        )
-        absent = _known_of(a) - cited
+        got = _shown(a) & a.proof.told
+        absent = a.proof.known - cited
         raise CheckFailed(
             f"The evidence for {len(poor)} of {len(asked)} right answers does not show them. Among the {len(cited)} rows cited "
             f"for {a.where}, "
@@ -356,7 +429,7 @@ def evidence_is_lean(lab: Lab) -> str:
     """Rows cited against rows that suffice, over the questions that are answered right and shown."""
     asked = [a for a in _right_ones(lab) if _shows(a) and not _buried(a)]
     expect(asked, "No right answer is shown by its evidence yet.")
-    of = {t: [a for a in asked if a.question["topic"] == t] for t in history("audit").TOPICS}
+    of = {t: [a for a in asked if a.question["topic"] == t] for t in TOPICS}
     counts = {t: (sum(len(set(a.cited)) for a in mine), sum(a.needed for a in mine)) for t, mine in of.items() if mine}
     most = max(counts, key=lambda t: counts[t][0] / counts[t][1])
     cited, needed = counts[most]
@@ -381,12 +454,21 @@ def _of(topic_id: str) -> ModuleType:
 
 @dataclass(frozen=True)
 class Part:
-    """One decision: its name here and in its lab, and how what it does on the audited world is read."""
+    """One decision: its name here and in its lab, and how what it does on the audited world is read (from that lab, for this
+    one)."""
 
     name: str
     topic: str
     task: str
-    read: Callable[[Lab, World], Any]
+    read: Callable[[Lab, Lab], Any]
+
+
+COLUMNS = """
+select asset_id, table_schema || '.' || table_name as table_name, column_name
+from ops.columns
+join ops.tables using (asset_id)
+order by asset_id, column_no
+"""
 
 
 def _audited(lab: Lab) -> World:
@@ -394,50 +476,58 @@ def _audited(lab: Lab) -> World:
     return lab.worlds(OTHERS)[-1]
 
 
-def _tags(lab: Lab, world: World) -> dict[tuple[str, str], str]:
+def _tags(mine: Lab, lab: Lab) -> dict[tuple[str, str], str]:
     """Kind by column that the tagger calls direct. It gets what it got in its lab, and not the catalogue's tags."""
-    of = _of("2.1")
+    of, world = _of("2.1"), _audited(lab)
     tables = [*_of("2.8").tables_of(world), "ops.tables", "ops.columns", "ops.people"]
-    database = lab.database(copies_of(tables), with_world=world)
+    database = mine.database(copies_of(tables), with_world=world)
     try:
-        got = lab.call("tag_columns", database)
+        got = mine.call("tag_columns", database)
     finally:
         database.close()
     said = as_table(got, "What tag_columns returns", ["asset_id", "column_name", "tag"])
-    columns = of.read_tags(said, world.sql(of.COLUMNS).dicts())
+    columns = of.read_tags(said, world.sql(COLUMNS).dicts())
     return {(c["table_name"], c["column_name"]): c["said"] for c in columns if c["direct"]}
 
 
-def _access(lab: Lab, world: World) -> dict[str, Any]:
-    needs, grants, conflicts, today, _ = _company(world)
-    got = lab.call("access_policy", needs, grants, conflicts, today)
+def _access(mine: Lab, lab: Lab) -> dict[str, Any]:
+    needs, grants, conflicts, today, _ = _company(lab)
+    got = mine.call("access_policy", needs, grants, conflicts, today)
     rules, revoke = _of("2.2").read_access_policy(got)
     return {"rules": rules, "revoke": set(revoke)}
 
 
-def _company(world: World) -> tuple[list[dict], list[dict], list[dict], date, list[str]]:
-    """Needs, grants and conflicts of the world, today, and two roles that one person alone holds, who is in a conflict with
-    another role: there the first, or the second, of the two has to stay."""
-    made, stands = history("access"), history("audit").stands
-    tables = ("role_needs", "grants", "duty_conflicts")
-    needs, grants, conflicts = (world.sql(f"from ops.{t} order by all").dicts() for t in tables)
-    now = made.TODAY
-    used = {r for roles in made.rules_from(needs, now.date()).values() for r in roles}
-    # The same in each lab whose part is asked: drawn from the rows, and not by the lab.
-    drawn = {r: sha256(f"{r} {grants}".encode()).digest() for r in ("analyst", "marketing", "care")}
-    lone = sorted(drawn, key=lambda r: (r not in used, drawn[r]))
-    for alone, other, is_first in ((lone[0], lone[2], True), (lone[1], "engineer", False)):
-        busy = {g["person_id"] for g in grants if g["role"] != alone and stands(g, now)}
-        holders = [g for g in grants if g["role"] == alone and stands(g, now)]
-        person = next(g["person_id"] for g in holders if g["person_id"] not in busy)
-        for g in holders:
-            if g["person_id"] != person:
-                g["valid_to_at"] = now - timedelta(days=1)
-        grant = {"person_id": person, "role": other, "granted_by": person, "valid_from_at": now - timedelta(days=30)}
-        grants.append(grant | {"valid_to_at": None})
-        pair = (alone, other) if is_first else (other, alone)
-        conflicts.append(dict(zip(("role_a", "role_b"), pair, strict=True)))
-    return needs, grants, conflicts, now.date(), lone[:2]
+def _company(lab: Lab) -> tuple[list[dict], list[dict], list[dict], date, list[str]]:
+    """Needs, grants and conflicts of the audited world, today, and two roles that one person alone holds, who is in a conflict
+    with another role: there the first, or the second, of the two has to stay."""
+
+    def make() -> tuple[list[dict], list[dict], list[dict], date, list[str]]:
+        made, stands = history("access"), history("audit").stands
+        tables = ("role_needs", "grants", "duty_conflicts")
+        needs, grants, conflicts = (_audited(lab).sql(f"from ops.{t} order by all").dicts() for t in tables)
+        now = made.TODAY
+        used = {r for roles in made.rules_from(needs, now.date()).values() for r in roles}
+        drawn = {r: sha256(f"{r} {grants}".encode()).digest() for r in ("analyst", "marketing", "care")}
+        lone = sorted(drawn, key=lambda r: (r not in used, drawn[r]))
+        for alone, other, is_first in ((lone[0], lone[2], True), (lone[1], "engineer", False)):
+            busy = {g["person_id"] for g in grants if g["role"] != alone and stands(g, now)}
+            holders = [g for g in grants if g["role"] == alone and stands(g, now)]
+            person = next(g["person_id"] for g in holders if g["person_id"] not in busy)
+            for g in holders:
+                if g["person_id"] != person:
+                    g["valid_to_at"] = now - timedelta(days=1)
+            grant = {
+                "person_id": person,
+                "role": other,
+                "granted_by": person,
+                "valid_from_at": now - timedelta(days=30),
+            }
+            grants.append(grant | {"valid_to_at": None})
+            pair = (alone, other) if is_first else (other, alone)
+            conflicts.append(dict(zip(("role_a", "role_b"), pair, strict=True)))
+        return needs, grants, conflicts, now.date(), lone[:2]
+
+    return lab.kept("company", make)
 
 
 def _extracts(world: World) -> list[dict[str, Any]]:
@@ -462,11 +552,11 @@ def _schema(world: World) -> dict[str, dict[str, str]]:
     return found
 
 
-def _lineage(lab: Lab, world: World) -> dict[str, set[tuple[str, str, str]]]:
+def _lineage(mine: Lab, lab: Lab) -> dict[str, set[tuple[str, str, str]]]:
     """By extract (column, input table, input column) of the DIRECT edges of its statement."""
-    schema, found = _schema(world), {}
-    for extract in _extracts(world):
-        got = lab.call("column_lineage", extract["sql"], schema)
+    schema, found = _schema(_audited(lab)), {}
+    for extract in _extracts(_audited(lab)):
+        got = mine.call("column_lineage", extract["sql"], schema)
         edges = _of("2.5").read_edges(got, f"column_lineage of {extract['table_name']}")
         found[extract["table_name"]] = {e[:3] for e in edges if e[3] == "DIRECT"}
     return found
@@ -475,20 +565,24 @@ def _lineage(lab: Lab, world: World) -> dict[str, set[tuple[str, str, str]]]:
 def _schedule(lab: Lab) -> tuple[Any, list[date]]:
     """Rows with awkward days, and the days on which the schedule is looked at: the last of a February, and one before the end of
     a long month."""
-    of = _of("2.6")
-    february = of.leap_day(lab)
-    days = [february, february.replace(month=1, day=30)]
-    places = sorted(set(lab.world.sql("select jurisdiction from ops.retention_schedule").column("jurisdiction")))
-    return of.records_for(lab, "audit", days, places, 12), days
+
+    def make() -> tuple[Any, list[date]]:
+        of, there = _of("2.6"), lab.of("2.6")
+        february = of.leap_day(there)
+        days = [february, february.replace(month=1, day=30)]
+        places = sorted(set(lab.world.sql("select jurisdiction from ops.retention_schedule").column("jurisdiction")))
+        return of.records_for(there, "audit", days, places, 12), days
+
+    return lab.kept("schedule", make)
 
 
-def _planned(lab: Lab, world: World) -> set[tuple[str, str, int, date]]:
+def _planned(mine: Lab, lab: Lab) -> set[tuple[str, str, int, date]]:
     """(rule, table, key, day) that is planned."""
     records, days = _schedule(lab)
-    database, found = _of("2.6").database_of(lab, records), set()
+    database, found = _of("2.6").database_of(mine, records), set()
     try:
         for day in days:
-            got = lab.call("plan", database, day)
+            got = mine.call("plan", database, day)
             got = list(got) if isinstance(got, set | frozenset) else got
             rows = as_table(got, "plan", ("rule_id", "table_name", "row_key")).rows
             found |= {(str(r), str(t), int(k), day) for r, t, k in rows}
@@ -508,21 +602,16 @@ DEV_QUASI = {
 }
 
 
-def _masks(lab: Lab, world: World) -> Callable[[Mapping[tuple[str, str], str]], set[tuple[str, str]]]:
+def _masks(mine: Lab, lab: Lab) -> Callable[[Mapping[tuple[str, str], str]], set[tuple[str, str]]]:
     """For tags: the columns that do not show in dev what they should. A function, as it depends on the tags."""
-    return lambda tags: _wrongly_shown(lab, world, tags)
+    return lambda tags: _wrongly_shown(mine, lab, tags)
 
 
-def _wrongly_shown(lab: Lab, world: World, tags: Mapping[tuple[str, str], str]) -> set[tuple[str, str]]:
-    of = _of("2.8")
-    case = of.Case(
-        lab, world, of.tables_of(world), f"audited, {sha256(repr(sorted(tags.items())).encode()).hexdigest()}"
-    )
-    # What a mask cannot be put on (a number that is said to be an address) is withheld.
-    types = {(c["table"], c["column_name"]): c["data_type"] for c in case.columns}
-    fits = {p: types[p] == ("DATE" if k == "birth_date" else "VARCHAR") for p, k in tags.items()}
-    _retag(case.database, {p: k if fits[p] else "free_text" for p, k in tags.items()})
-    case.policy = [{"environment": "dev", "kind": k, "mask": m} for k, m in (MASKED | DEV_QUASI).items()]
+def _wrongly_shown(mine: Lab, lab: Lab, tags: Mapping[tuple[str, str], str]) -> set[tuple[str, str]]:
+    of, world = _of("2.8"), _audited(lab)
+    name = f"audited, {sha256(repr(sorted(tags.items())).encode()).hexdigest()}"
+    case = of.Case(mine, world, of.tables_of(world), name, _given(lab))
+    _retag(case.database, _fitting(lab, tags))
     try:
         case.make("dev")
         shown = case.shape("dev")
@@ -537,6 +626,25 @@ def _wrongly_shown(lab: Lab, world: World, tags: Mapping[tuple[str, str], str]) 
         return wrong
     finally:
         case.database.close()
+
+
+def _given(lab: Lab) -> Any:
+    """What masks are put on in the audited world, by which keys and policy: the case of lab 2.8."""
+
+    def make() -> Any:
+        of, rng = _of("2.8"), lab.rng("keys")
+        policy = [{"environment": "dev", "kind": k, "mask": m} for k, m in (MASKED | DEV_QUASI).items()]
+        columns = of.columns_of(_audited(lab), of.tables_of(_audited(lab)))
+        return of.Given({e: rng.bytes(12).hex() for e in ENVIRONMENTS}, policy, columns)
+
+    return lab.kept("masks are put on", make)
+
+
+def _fitting(lab: Lab, tags: Mapping[tuple[str, str], str]) -> dict[tuple[str, str], str]:
+    """The tags, but what a mask cannot be put on (a number that is said to be an address) is withheld."""
+    types = {(c["table"], c["column_name"]): c["data_type"] for c in _given(lab).columns}
+    fits = {p: types[p] == ("DATE" if k == "birth_date" else "VARCHAR") for p, k in tags.items()}
+    return {p: k if fits[p] else "free_text" for p, k in tags.items()}
 
 
 def _retag(database: JudgedDatabase, tags: Mapping[tuple[str, str], str]) -> None:
@@ -575,29 +683,48 @@ ALL = (
 
 
 def _references(lab: Lab) -> dict[str, Any]:
-    """What the references do on the audited world; of the masks, what is shown wrongly with the reference's tags."""
+    """What the references do on the audited world, but for the masks, which rest on tags."""
 
     def make() -> dict[str, Any]:
         found: dict[str, Any] = {}
-        for part in ALL:
+        for part in ALL[:-1]:
             with solved_lab(topic(part.topic), lab) as solved:
-                does = part.read(solved, _audited(lab))
-                found[part.name] = does(found["tag_columns"]) if callable(does) else does
+                found[part.name] = part.read(solved, lab)
         return found
 
     return lab.kept("references", make)
 
 
+def _by_tag(lab: Lab) -> dict[str | None, set[tuple[str, str]]]:
+    """What is shown wrongly with the reference's masks if every column is tagged with one kind; None: with none. Its mask of a
+    column rests on that column's tag alone, and is that of workshop.masking."""
+
+    def make() -> dict[str | None, set[tuple[str, str]]]:
+        given, wrong = _given(lab), {kind: set() for kind in (None, *_of("2.8").KINDS)}
+        masks = {r["kind"]: r["mask"] for r in given.policy} | {None: "keep"}
+
+        def shown(kind: str | None, value: Any) -> str | None:
+            under = masked(masks.get(kind, "withhold"), str(kind), value, given.keys["dev"])
+            return None if under is None else str(under)
+
+        for c in given.columns:
+            name = c["column_name"].replace('"', '""')
+            values = [v for (v,) in _audited(lab).sql(f'select distinct "{name}" from {c["table"]}').rows]
+            for tag, found in wrong.items():
+                # What tells who somebody is only with others has its tags from the catalogue, if the tagger gives it none.
+                kind = c["kind"] if tag is None and c["is_quasi"] else tag
+                if kind != c["kind"] and any(shown(kind, v) != shown(c["kind"], v) for v in values):
+                    found.add((c["table"], c["column_name"]))
+        return wrong
+
+    return lab.kept("wrong by tag", make)
+
+
 def _under_reference_masks(lab: Lab, tags: Mapping[tuple[str, str], str]) -> set[tuple[str, str]]:
     """What is shown wrongly with the reference's masks and these tags."""
-    if tags == _references(lab)["tag_columns"]:
-        return _references(lab)["masked_views"]
-
-    def make() -> set[tuple[str, str]]:
-        with solved_lab(topic("2.8"), lab) as solved:
-            return _or_all(lab, lambda: _wrongly_shown(solved, _audited(lab), tags))
-
-    return lab.once(f"masks under {sorted(tags.items())}", make)
+    wrong, fitting = _by_tag(lab), _fitting(lab, tags)
+    places = [(c["table"], c["column_name"]) for c in _given(lab).columns]
+    return {p for p in places if p in wrong[fitting.get(p)]}
 
 
 def _or_all(lab: Lab, wrong: Callable[[], set[tuple[str, str]]]) -> set[tuple[str, str]]:
@@ -630,7 +757,7 @@ def _own(lab: Lab) -> dict[str, Any]:
         found = {}
         for part in _own_parts(lab):
             mine = lab.of(part.topic)
-            found[part.name] = named(part, lambda p=part, m=mine: p.read(m, _audited(lab)))
+            found[part.name] = named(part, lambda p=part, m=mine: p.read(m, lab))
         return found
 
     return lab.once("own", make)
@@ -667,11 +794,11 @@ def _due(lab: Lab) -> dict[str, Any]:
             return [items[int(k)] for k in rng.permutation(len(items))[:n]]
 
         held = [k for k in kinds if sum(v == k for v in personal.values()) >= 2]
-        needs, grants, conflicts, today, lone = _company(world)
+        needs, grants, conflicts, today, lone = _company(lab)
         rules = {k: set(r) for k, r in history("access").rules_from(needs, today).items()}
         now = made.TODAY
         holds = {(g["person_id"], g["role"]) for g in grants if made.stands(g, now)}
-        records, days = _schedule(lab.of("2.6"))
+        records, days = _schedule(lab)
         # Some of roles that one person alone holds, of roles that somebody holds together, and one for which a need has run out.
         ever = {k: {n["role"] for n in needs if n["kind"] == k and n["legal_basis"]} for k in kinds}
         access: list[str] = []
@@ -684,7 +811,7 @@ def _due(lab: Lab) -> dict[str, Any]:
         keyed = [e["output_table"] for e in edges if e["output_column"] == "row_ref"]
         unions = [e for e in extracts if keyed.count(e["table_name"]) > 1]  # rows of two tables
         picked = some(unions, 2) + some([e for e in extracts if e not in unions], EACH - 2)
-        plan = {(*entry, day) for day in days for entry in records.plan(day)}
+        plan = {(*entry, day) for day in days for entry in _of("2.6").due_rows(records, day)}
         busy = sorted({r for r, *_ in plan})
         copies = {t for _, t, *_ in plan} & {c["table_name"] for c in records.rows["table_copies"]}
         by_year = {r["rule_id"] for r in records.rows["retention_schedule"] if r["counts_from"] == "year end"}
@@ -696,15 +823,18 @@ def _due(lab: Lab) -> dict[str, Any]:
         seen = [k for k in ("birth_date", "card_number", "national_id") if k in personal.values()]
         seen += some(sorted({k for k in quasi.values() if DEV_QUASI.get(k) == "withhold"}), 1)
         seen += some([k for k in held if k in MASKED and k not in seen], EACH - len(seen))
+        asked = some(held)
+        edges = [(e["output_table"], e["output_column"], e["input_table"], e["input_column"]) for e in edges]
         return {
             "personal": personal,
             "quasi": quasi,
-            "edges": [(e["output_table"], e["output_column"], e["input_table"], e["input_column"]) for e in edges],
+            "edges": edges,
+            "where": {kind: _spread(personal, kind, edges) for kind in asked},
             "holds": holds,
             "conflicts": [(c["role_a"], c["role_b"]) for c in conflicts],
             "rules": rules,
             "plan": plan,
-            "tag_columns": some(held),
+            "tag_columns": asked,
             "access_policy": access,
             "fewest": len(_references(lab)["access_policy"]["revoke"]),
             "column_lineage": [e["table_name"] for e in picked],
@@ -719,12 +849,7 @@ def _spread(
     tags: Mapping[tuple[str, str], str], kind: str, edges: Sequence[tuple[str, str, str, str]]
 ) -> set[tuple[str, str]]:
     """Columns that hold a kind by tags and edges (output table, output column, input table, input column)."""
-    found = {p for p, k in tags.items() if k == kind}
-    while True:
-        new = {(e[0], e[1]) for e in edges if (e[2], e[3]) in found} - found
-        if not new:
-            return found
-        found |= new
+    return _led_to([*((None, p) for p, k in tags.items() if k == kind), *((e[2:], e[:2]) for e in edges)])
 
 
 def _findings(lab: Lab, state: Mapping[str, Any]) -> list[Finding]:
@@ -732,7 +857,7 @@ def _findings(lab: Lab, state: Mapping[str, Any]) -> list[Finding]:
     due, found = _due(lab), []
     edges = [(t, *e) for t, es in state["column_lineage"].items() for e in es]
     for kind in due["tag_columns"]:
-        want, got = _spread(due["personal"], kind, due["edges"]), _spread(state["tag_columns"], kind, edges)
+        want, got = due["where"][kind], _spread(state["tag_columns"], kind, edges)
         fault = f"{len(want - got)} columns missing, {len(got - want)} too many" if len(want ^ got) > 1 else ""
         found.append(Finding("tag_columns", f"where {kind} is", kind, fault))
     access = state["access_policy"]
@@ -842,8 +967,7 @@ def _usual(lab: Lab) -> dict[str, Any]:
     """What many companies have."""
 
     def make() -> dict[str, Any]:
-        world, lab26 = _audited(lab), lab.of("2.6")
-        schema = _schema(world)
+        schema = _schema(_audited(lab))
         tags = {
             (t, c): next(k for k, words in WORDS.items() if any(w in c for w in words))
             for t, columns in schema.items()
@@ -851,12 +975,12 @@ def _usual(lab: Lab) -> dict[str, Any]:
             if not t.startswith("extract.") and any(w in c for words in WORDS.values() for w in words)
         }
         rules: dict[str, set[str]] = {}
-        for n in _company(world)[0]:
+        for n in _company(lab)[0]:
             if n["legal_basis"]:
                 rules.setdefault(n["kind"], set()).add(n["role"])
-        records, days = _schedule(lab26)
+        records, days = _schedule(lab)
         copies = {c["table_name"] for c in records.rows["table_copies"]}
-        plan = {(*x, day) for day in days for x in records.plan(day) if x[1] not in copies}
+        plan = {(*x, day) for day in days for x in _of("2.6").due_rows(records, day) if x[1] not in copies}
         state = {
             "tag_columns": tags,
             "access_policy": {"rules": rules, "revoke": set()},

@@ -1,7 +1,7 @@
 """What lab 3.3 judges.
 
 Task a is compared with the same definitions, written another way (loops over runs in place of windows). Task b comes out as data
-and is run on drawn nights (workshop.sim.node) of what this world's tasks are made with (truth.batch_tasks).
+and is run on drawn nights (workshop.sim.node) of what this world's tasks are made with.
 """
 
 from __future__ import annotations
@@ -341,7 +341,8 @@ def read_policy(lab: Lab) -> dict[str, dict[str, float]]:
 
 
 def _tasks(lab: Lab) -> list[dict[str, Any]]:
-    return lab.once("tasks", lambda: lab.world.sql("select * from truth.batch_tasks order by task_id").dicts())
+    """What the tasks of this world are made with."""
+    return lab.kept("tasks", lambda: lab.world.sql("select * from truth.batch_tasks order by task_id").dicts())
 
 
 def _room_gb(lab: Lab) -> float:
@@ -350,7 +351,11 @@ def _room_gb(lab: Lab) -> float:
 
 
 def _best(lab: Lab) -> dict[str, dict[str, float]]:
-    """What the tables tell: the reference."""
+    """The reference's parameters."""
+    return lab.kept("reference", lambda: _told_by_the_tables(lab))
+
+
+def _told_by_the_tables(lab: Lab) -> dict[str, dict[str, float]]:
     tasks = _tasks(lab)
     room = _room_gb(lab)
     memory = np.array(

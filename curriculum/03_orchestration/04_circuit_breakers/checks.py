@@ -13,6 +13,7 @@ from __future__ import annotations
 import heapq
 import math
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -29,6 +30,8 @@ SUBJECTS = ("pipelines", "runs")
 
 CALLERS = 12
 TIMEOUT_S = 15.0
+# Written out: a release finds by them that it needs the module.
+REPLAY, RUSH = "workshop.sim.concurrency:replay_calls", "workshop.sim.concurrency:rush"
 OK, SERVER, TIMED_OUT, CLIENT = "ok", "server_error", "timeout", "client_error"
 RAISED = {SERVER: "ConnectionError", TIMED_OUT: "TimeoutError", CLIENT: "ValueError"}
 Meeting = tuple[float, str]  # latency in seconds, outcome
@@ -219,10 +222,10 @@ def _calls(n: int) -> str:
 def _drive(lab: Lab, driver: str, *args: Any) -> Any:
     """As lab.drive; an error of the learner's code is told under the learner's name for it."""
     try:
-        return lab.drive(f"workshop.sim.concurrency:{driver}", *args)
+        return lab.drive(driver, *args)
     except LearnerError as error:
         raise LearnerError(
-            error.message.replace(f"`{driver}`", "`CircuitBreaker.call`"),
+            error.message.replace(f"`{driver.partition(':')[2]}`", "`CircuitBreaker.call`"),
             error_type=error.error_type,
             error_message=error.error_message,
             evidence=error.evidence,
@@ -241,7 +244,7 @@ def _run(
     breaker = lab.new("CircuitBreaker", clock, **settings)
     callers = [f"P{1 + i % CALLERS:04d}.enrich" for i in range(len(service.at_s))]
     extra = [lab.callback(fall_back), list(with_fallback)] if fall_back else []
-    log = _drive(lab, "replay_calls", breaker, clock, service.at_s, lab.callback(service.ask), callers, *extra)
+    log = _drive(lab, REPLAY, breaker, clock, service.at_s, lab.callback(service.ask), callers, *extra)
     film = Film(service, log)
     if film.stuck is not None:
         raise CheckFailed(
@@ -418,10 +421,13 @@ def flapping_costs_little(lab: Lab) -> None:
         reached = replay_guard(Breaker(BreakerSettings(**settings | changes), at_s[0]), at_s, outcome)
         return int((good & ~reached).sum())
 
-    reference = max(
-        lost_by(min_calls=settings["min_calls"] + more, open_s=open_s * times)
-        for more in (-2, 0, 2)
-        for times in (0.95, 1, 1.05)
+    reference = lab.kept(
+        "lost while it flaps",
+        lambda: max(
+            lost_by(min_calls=settings["min_calls"] + more, open_s=open_s * times)
+            for more in (-2, 0, 2)
+            for times in (0.95, 1, 1.05)
+        ),
     )
     film = _run(lab, settings, Dependency(at_s, meet))
     lost = int((good & ~film.reached).sum())
@@ -754,11 +760,34 @@ def _scripts(rng: np.random.Generator) -> Iterator[tuple[Script, str, str, str]]
         )
 
 
+@dataclass(frozen=True)
+class Story:
+    """What a script has come to: calls, what they meet, and which of them may reach the service."""
+
+    settings: dict[str, Any]
+    at_s: list[float]
+    met: list[Meeting]
+    wanted: list[bool]
+    about: str
+    ask: str
+    misconception: str
+
+
+def _stories(lab: Lab) -> list[Story]:
+    return lab.kept(
+        "stories",
+        lambda: [
+            Story(script.settings, script.at_s, script.met, script.wanted, *words)
+            for script, *words in _scripts(lab.rng("settings"))
+        ],
+    )
+
+
 @check("a", "every setting means what it says, and every state what the lab says", points=1)
 def settings_mean_what_they_say(lab: Lab) -> None:
     """Short scripts, each about one setting, with values other than the defaults. Calls come one at a time (but for one
     that is late), so that the lab's words say of each whether it reaches the service; the kit's breaker says it here."""
-    for story, about, ask, misconception in _scripts(lab.rng("settings")):
+    for story in _stories(lab):
         film = _run(lab, story.settings, Dependency(story.at_s, lambda i, now_s, k, met=story.met: met[i]))
         wrong = np.flatnonzero(film.reached != np.array(story.wanted))
         if not len(wrong):
@@ -779,14 +808,14 @@ def settings_mean_what_they_say(lab: Lab) -> None:
         ]
         given = ", ".join(f"{name}={value:g}" for name, value in story.settings.items())
         raise CheckFailed(
-            f"About {about}. Call {first} {'was refused' if wanted else 'reached the service'}; it should have "
+            f"About {story.about}. Call {first} {'was refused' if wanted else 'reached the service'}; it should have "
             f"{'reached the service' if wanted else 'been refused'}.",
             evidence=Evidence(
                 f"calls one after the other, with {given}",
                 Table.of(["call", "at, s", "it met", "which took, s", "should be", "was"], rows),
             ),
-            ask=ask,
-            misconception=misconception,
+            ask=story.ask,
+            misconception=story.misconception,
         )
 
 
@@ -837,7 +866,7 @@ def threads_keep_the_limit(lab: Lab) -> None:
             "VirtualClock no longer tells the time: run the setup cell again.",
         )
         down = Dependency([begin + 1 + i for i in range(40)], lambda i, now_s, k: (0.2, SERVER))
-        _drive(lab, "replay_calls", breaker, clock, down.at_s, lab.callback(down.ask), ["rush"] * 40)
+        _drive(lab, REPLAY, breaker, clock, down.at_s, lab.callback(down.ask), ["rush"] * 40)
         expect(
             len(down.reached) < 40,
             "40 calls failed one after the other and all of them reached the service: the breaker never opened.",
@@ -852,7 +881,7 @@ def threads_keep_the_limit(lab: Lab) -> None:
             return nonce
 
         order = None if turn is None else int(rng.integers(2**31))
-        log = _drive(lab, "rush", breaker, clock, nonces, lab.callback(ask), order)
+        log = _drive(lab, RUSH, breaker, clock, nonces, lab.callback(ask), order)
         log = log if isinstance(log, dict) else {}
         outcomes = log.get("outcomes")
         together = log.get("together")
@@ -980,6 +1009,10 @@ def _number(service: str, setting: str, value: Any) -> float:
 
 def read_cluster(lab: Lab) -> tuple[int, list[dict[str, Any]], list[dict[str, Any]]]:
     """Slots, DAGs and services of the shared pool as the simulation takes them."""
+    return lab.kept("shared pool", lambda: _cluster(lab))
+
+
+def _cluster(lab: Lab) -> tuple[int, list[dict[str, Any]], list[dict[str, Any]]]:
     slots = int(lab.world.sql("select slots from ops.pools where pool = 'shared'").value())
     dags = lab.world.sql(
         """
@@ -1063,9 +1096,13 @@ def draw_service_days(lab: Lab, services: Sequence[dict[str, Any]]) -> list[dict
     ]
 
 
-def _reference(dags: Sequence[dict[str, Any]], services: Sequence[dict[str, Any]]) -> tuple[dict, dict]:
-    """What one knows from the world alone, before the days come: usual latencies, deadlines, ages allowed, and that an
-    outage lasts one to four hours."""
+def _reference(lab: Lab) -> tuple[dict, dict]:
+    """What one knows from the world alone, before the days come."""
+    return lab.kept("reference", lambda: _known_before(*read_cluster(lab)[1:]))
+
+
+def _known_before(dags: Sequence[dict[str, Any]], services: Sequence[dict[str, Any]]) -> tuple[dict, dict]:
+    """By usual latencies, deadlines, ages allowed, and that an outage lasts one to four hours."""
     breakers = {
         s["service_name"]: {
             "window_calls": 12,
@@ -1090,14 +1127,14 @@ def _reference(dags: Sequence[dict[str, Any]], services: Sequence[dict[str, Any]
 def run_service_days(
     lab: Lab, policy: tuple[dict, dict], days: Sequence[dict[str, Any]], cluster: tuple[int, list, list]
 ) -> list[dict[str, Any]]:
-    """The days under a policy. The same world, days and policy give the same, so it is kept: two checks ask for it."""
+    """The days under a policy. The same world, days and policy give the same, so it is made once: two checks ask for it."""
 
     def make() -> list[dict[str, Any]]:
         slots, dags, services = cluster
         calm = [s | {"error_rate": 0.0} for s in services]  # errors of a healthy day are what retries are for (3.1)
         return lab.judge("workshop.sim.degradation:run_days", list(days), slots, dags, calm, *policy)
 
-    return lab.kept(f"{days!r} under {policy!r}", make)
+    return lab.cached(f"{days!r} under {policy!r}", make)
 
 
 def todays_policy(dags: Sequence[dict[str, Any]]) -> tuple[dict, dict]:
@@ -1196,7 +1233,7 @@ def old_answers_are_allowed(lab: Lab) -> None:
     _, fallbacks = read_policy(lab)
     cluster = read_cluster(lab)
     days = draw_service_days(lab, cluster[2])
-    reference = _reference(*cluster[1:])
+    reference = _reference(lab)
     best, mine = (run_service_days(lab, p, days, cluster) for p in (reference, (reference[0], fallbacks)))
     used, free = (sum(row["too_stale"] for day in x for row in day["callers"]) for x in (mine, best))
     expect(
@@ -1217,7 +1254,7 @@ def outage_costs_little(lab: Lab) -> None:
     _, fallbacks = read_policy(lab)
     cluster = read_cluster(lab)
     days = draw_service_days(lab, cluster[2])
-    reference = _reference(*cluster[1:])
+    reference = _reference(lab)
     best, mine = (run_service_days(lab, p, days, cluster) for p in (reference, (reference[0], fallbacks)))
     alike = [run_service_days(lab, (reference[0], dict.fromkeys(reference[1], f)), days, cluster) for f in FALLBACKS]
     naive = min(alike, key=_total)

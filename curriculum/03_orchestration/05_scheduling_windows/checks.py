@@ -1,7 +1,7 @@
 """What lab 3.5 judges.
 
 Task a. A plan comes out as rows and is run through drawn nights in the judge's process, on the same draws for every plan. The
-peak is compared with that of a plain levelling heuristic (`plain_plan`), which is given what the learner's function is given.
+peak is compared with that of a plain levelling heuristic (`Planner`), which is given what the learner's function is given.
 Plans in force, and the changes to them, are made here; a change is used only if the plain heuristic can mend it without
 moving anybody who may stay.
 
@@ -738,10 +738,25 @@ def _starts(lab: Lab, rows: list[Row], period: tuple[date, date], zone: str) -> 
     return Table.of(["job_id", "starts_at"], made)
 
 
-def _compare(
-    lab: Lab, rows: list[Row], period: tuple[date, date], zone: str, about: str, misconception: str, ask: str
-) -> None:
-    got, want = _starts(lab, rows, period, zone), true_runs(rows, period, zone)
+@dataclass(frozen=True)
+class Calendar:
+    """Rows for a period in a zone, and the starts that they come to."""
+
+    about: str
+    zone: str
+    period: tuple[date, date]
+    rows: list[Row]
+    misconception: str
+    starts: Table
+
+
+def _calendar(about: str, zone: str, period: tuple[date, date], rows: list[Row], misconception: str) -> Calendar:
+    return Calendar(about, zone, period, rows, misconception, true_runs(rows, period, zone))
+
+
+def _compare(lab: Lab, case: Calendar, ask: str) -> None:
+    zone, period, want = case.zone, case.period, case.starts
+    got = _starts(lab, case.rows, period, zone)
     mine, theirs = list(got.rows), list(want.rows)
     for row in want.rows:
         if row in mine:
@@ -755,7 +770,7 @@ def _compare(
         shown = at.replace(tzinfo=UTC).astimezone(tz)
         return f"{shown:%a %Y-%m-%d %H:%M} (UTC{shown:%z})"
 
-    times = {row["job_id"]: row for row in rows}
+    times = {row["job_id"]: row for row in case.rows}
     jobs = {i for i, _ in mine} | {i for i, _ in theirs}
     evidence = [
         Evidence(
@@ -768,10 +783,10 @@ def _compare(
     row = f" One of the rows: {job}." if job else ""
     count = f"{len(mine)} are only in yours and {len(theirs)} are missing"
     raise CheckFailed(
-        f"{about} {zone}, {period[0]} to {period[1]}: of {len(want)} starts, {count} (yours has {len(got)}).{row}",
+        f"{case.about} {zone}, {period[0]} to {period[1]}: of {len(want)} starts, {count} (yours has {len(got)}).{row}",
         evidence=evidence,
         ask=ask,
-        misconception=misconception,
+        misconception=case.misconception,
     )
 
 
@@ -793,42 +808,47 @@ def _around(rng: np.random.Generator, jump: Jump) -> list[Row]:
     return [_row(f"K{k}", m % 1440) for k, m in enumerate(minutes)]
 
 
-def _both_changes(lab: Lab, skips: bool) -> Iterator[tuple[Jump, list[Row], tuple[date, date]]]:
-    rng = lab.rng("skipped" if skips else "doubled")
+def _changes_of_clocks(lab: Lab, name: str) -> list[Calendar]:
+    """The days around the changes that skip local times ("skipped"), or those that double them ("doubled")."""
+    rng = lab.rng(name)
+    found = []
     for zone in CHANGING:
         year = int(rng.choice(YEARS))
         for jump in _jumps(zone, year):
-            if jump.skips == skips:
+            if jump.skips == (name == "skipped"):
                 low = min(jump.at, jump.to).date()
                 # At times the day of the change is the first of the period, or the last.
                 before, after = (int(x) for x in rng.integers(0, 4, 2))
-                yield jump, _around(rng, jump), (low - timedelta(days=before), low + timedelta(days=after))
+                period = (low - timedelta(days=before), low + timedelta(days=after))
+                how = f"goes from {jump.at:%H:%M}" if jump.skips else f"goes back from {jump.at:%H:%M}"
+                about = f"The clock {how} to {jump.to:%H:%M} on {jump.at:%Y-%m-%d}."
+                found.append(_calendar(about, zone, period, _around(rng, jump), name))
+    return found
 
 
 @check("b", "a skipped local time runs at the first instant after it", points=1)
 def skipped_times_run_after(lab: Lab) -> None:
     """The days around a change that skips, in six zones: by an hour at night, by an hour at midnight, by half an hour."""
-    for jump, rows, period in _both_changes(lab, True):
-        _compare(
-            lab, rows, period, jump.zone, f"The clock goes from {jump.at:%H:%M} to {jump.to:%H:%M} on {jump.at:%Y-%m-%d}.",
-            "skipped", "What does the clock show at the instant you chose, and one minute before?",
-        )  # fmt: skip
+    for case in lab.kept("skipped", lambda: _changes_of_clocks(lab, "skipped")):
+        _compare(lab, case, "What does the clock show at the instant you chose, and one minute before?")
 
 
 @check("b", "a doubled local time runs once, at the first", points=1)
 def doubled_times_run_once(lab: Lab) -> None:
     """The days around a change that doubles, in the same zones."""
-    for jump, rows, period in _both_changes(lab, False):
-        _compare(
-            lab, rows, period, jump.zone, f"The clock goes back from {jump.at:%H:%M} to {jump.to:%H:%M} on {jump.at:%Y-%m-%d}.",
-            "doubled", "At which UTC instants does the clock show that time?",
-        )  # fmt: skip
+    for case in lab.kept("doubled", lambda: _changes_of_clocks(lab, "doubled")):
+        _compare(lab, case, "At which UTC instants does the clock show that time?")
 
 
 @check("b", "weekdays, ends of months and leap years are right", points=1)
 def days_are_right(lab: Lab) -> None:
     """Periods that end or begin with a month, February of a leap year and of another, in zones east and west of UTC. The times
     are far from any change of a clock."""
+    for case in lab.kept("days", lambda: _ends_of_months(lab)):
+        _compare(lab, case, "Which local day is the start that differs, and is it due on that day?")
+
+
+def _ends_of_months(lab: Lab) -> list[Calendar]:
     rng = lab.rng("days")
     cases = [
         (date(2024, 2, 26), date(2024, 3, 1)),
@@ -839,21 +859,27 @@ def days_are_right(lab: Lab) -> None:
         (date(2023, 6, 1), date(2023, 8, 31)),
     ]
     zones = rng.permutation(ZONES)[: len(cases)].tolist()
+    found = []
     for zone, period in zip(zones, cases, strict=True):
         minutes = rng.integers(5 * 60, 22 * 60, 8).tolist()
         rows = [_row(f"D{d}", m, None, d) for d, m in zip((31, 30, 29, 28, 1), minutes, strict=False)]
         rows += [_row(f"W{w}", int(m), int(w)) for w, m in zip(rng.permutation(7)[:3] + 1, minutes[5:], strict=True)]
         rows += [_row("N1", 5), _row("N2", 23 * 60 + 50)]
-        _compare(
-            lab, rows, period, zone, "Days:", "month_end" if zone in ("UTC", "Asia/Kolkata") else "local_days",
-            "Which local day is the start that differs, and is it due on that day?",
-        )  # fmt: skip
+        kind = "month_end" if zone in ("UTC", "Asia/Kolkata") else "local_days"
+        found.append(_calendar("Days:", zone, period, rows, kind))
+    return found
 
 
 @check("b", "whole years are right, run for run", points=1)
 def years_are_right(lab: Lab) -> None:
     """A year of each of four zones and one drawn schedule: both changes, all ends of months, and nothing twice or never."""
+    for case in lab.kept("years", lambda: _years(lab)):
+        _compare(lab, case, "On which day does your list part from ours, and what happens to the clock then?")
+
+
+def _years(lab: Lab) -> list[Calendar]:
     rng = lab.rng("years")
+    found = []
     for zone in ("Europe/Berlin", "America/New_York", "Australia/Sydney", str(rng.choice(ZONES[3:6]))):
         year = int(rng.choice(YEARS))
         start = date(year, 1 + int(rng.integers(12)), 1 + int(rng.integers(28)))
@@ -866,10 +892,8 @@ def years_are_right(lab: Lab) -> None:
             _row("Y5", int(rng.integers(0, 1440)), None, 31),
             _row("Y6", int(rng.integers(0, 180)), None, int(rng.integers(27, 31))),
         ]
-        _compare(
-            lab, rows, period, zone, "A whole year:", "fixed_offset",
-            "On which day does your list part from ours, and what happens to the clock then?",
-        )  # fmt: skip
+        found.append(_calendar("A whole year:", zone, period, rows, "fixed_offset"))
+    return found
 
 
 # -- twelve weeks -----------------------------------------------------------------------------------------------------------

@@ -1,8 +1,8 @@
 """What lab 3.6 judges: tables after batches in any order, reruns, kills at every statement, and backfills.
 
 The truth is an exactly-once book kept in plain Python (class Books): no SQL, nothing of the reference
-solution. The batches are made of the world's own order histories, dealt anew so that each seed asks for
-every difficulty.
+solution. It is asked once for each case, and checks have the rows that it found. The batches are made of
+the world's own order histories, dealt anew so that each seed asks for every difficulty.
 """
 
 from __future__ import annotations
@@ -90,22 +90,27 @@ Record = dict[str, Any]
 # -- the exactly-once book ------------------------------------------------------------------------------------------------
 
 
+Entry = tuple[int, tuple]  # of the rows of one order, the one with the highest number stands
+
+
 @dataclass(frozen=True)
 class Batch:
-    """Records that landed together."""
+    """Records that landed together. ``entries``: by record, what the book makes of it."""
 
     batch_id: str
     landed_at: datetime
     records: tuple[Record, ...]
+    entries: tuple[Entry, ...] = ()
 
     def rows(self) -> list[tuple]:
         """Rows of raw.order_batches."""
         own = {"batch_id": self.batch_id, "landed_at": self.landed_at}
         return [tuple({**r, **own, "record_no": i}[c] for c in RAW) for i, r in enumerate(self.records, 1)]
 
-    def only(self, records: Iterable[Record]) -> Batch:
+    def only(self, places: Sequence[int]) -> Batch:
         """The same batch with fewer records."""
-        return Batch(self.batch_id, self.landed_at, tuple(records))
+        records, entries = (tuple(x[i] for i in places) for x in (self.records, self.entries))
+        return replace(self, records=records, entries=entries)
 
 
 @dataclass(frozen=True)
@@ -131,10 +136,6 @@ class Books:
     orders: dict[int, tuple] = field(default_factory=dict)
     daily: dict[date, tuple] = field(default_factory=dict)
 
-    def copy(self) -> Books:
-        """A book that may be changed."""
-        return Books(dict(self.orders), dict(self.daily))
-
     def load(self, batch: Batch) -> set[date]:
         """Enters a batch; returns the days that changed."""
         touched: set[date] = set()
@@ -145,7 +146,7 @@ class Books:
                 touched |= {r["ordered_on"]} | ({held[3]} if held else set())
         for day in touched:
             self.daily.pop(day, None)
-            self.daily.update(summed(r for r in self.orders.values() if r[3] == day))
+            self.daily.update(summed((r for r in self.orders.values() if r[3] == day), COUNTED))
         return touched
 
     def state(self) -> State:
@@ -158,16 +159,22 @@ def order_row(r: Record, batch: Batch) -> tuple:
     return (*(r[c] for c in ORDERS[:8]), batch.batch_id, batch.landed_at)
 
 
-def summed(rows: Iterable[tuple]) -> dict[date, tuple]:
-    """Rows of orders_daily, by day, of rows of orders."""
+COUNTED = {"cancelled": (0, 1)}  # what orders of a status add to order_count and cancelled_count; all others (1, 0)
+
+
+def _counts(lab: Lab) -> dict[str, tuple[int, int]]:
+    return lab.kept("counts", lambda: COUNTED)
+
+
+def summed(rows: Iterable[tuple], counts: dict[str, tuple[int, int]]) -> dict[date, tuple]:
+    """Rows of orders_daily, by day, of rows of orders, each of which adds to its day what ``counts`` says of its status."""
     days: dict[date, list] = {}
     for r in rows:
         day = days.setdefault(r[3], [0, 0, Decimal(0), r[9]])
-        if r[2] == "cancelled":
-            day[1] += 1
-        else:
-            day[0] += 1
-            day[2] += r[7] or 0
+        stands, fell = counts.get(r[2], (1, 0))
+        day[0] += stands
+        day[1] += fell
+        day[2] += (r[7] or 0) if stands else 0
         day[3] = max((t for t in (day[3], r[9]) if t is not None), default=None)
     return {d: (d, *v) for d, v in days.items()}
 
@@ -180,7 +187,7 @@ class Case:
     """Tables as they stand, batches that have landed, and the order in which they are loaded (all of them,
     as a rule)."""
 
-    before: Books
+    before: State
     landed: tuple[Batch, ...]
     loads: tuple[str, ...]
 
@@ -196,12 +203,34 @@ class Case:
         """The case with these records alone; batches left without any are not loaded."""
         keep = set(items)
         landed = tuple(
-            b.only(r for i, r in enumerate(b.records) if (b.batch_id, i) in keep)
+            b.only(places)
             for b in self.landed
-            if any((b.batch_id, i) in keep for i in range(len(b.records)))
+            if (places := [i for i in range(len(b.records)) if (b.batch_id, i) in keep])
         )
         ids = {b.batch_id for b in landed}
         return Case(self.before, landed, tuple(x for x in self.loads if x in ids))
+
+    def standing(self, loads: int) -> list[tuple]:
+        """Rows of orders after so many loads, by the numbers of the entries; what stood before has 0."""
+        entries = [(0, row) for row in self.before.orders]
+        entries += [e for batch_id in self.loads[:loads] for e in self.batch(batch_id).entries]
+        return sorted({row[0]: row for _, row in sorted(entries, key=lambda e: e[0])}.values())
+
+
+def _entered(held: dict[int, tuple], landed: Iterable[Batch], loads: Sequence[str]) -> tuple[Batch, ...]:
+    """The batches with their entries, whatever part of them is loaded, in that order, upon the rows held. Of an order's records
+    a higher version has a higher number, and of one version the first to be loaded; below 0 is what changes nothing."""
+    batches = {b.batch_id: b for b in landed}
+    places = [(batch_id, i) for batch_id in loads for i in range(len(batches[batch_id].records))]
+    rising = sorted(reversed(places), key=lambda place: batches[place[0]].records[place[1]]["version"])
+    numbers = {place: n for n, place in enumerate(rising, 1)}
+
+    def entry(batch: Batch, i: int) -> Entry:
+        row, number = order_row(batch.records[i], batch), numbers[batch.batch_id, i]
+        stays = row[0] in held and held[row[0]][1] >= row[1]
+        return -number if stays else number, row
+
+    return tuple(replace(b, entries=tuple(entry(b, i) for i in range(len(b.records)))) for b in batches.values())
 
 
 @dataclass(frozen=True)
@@ -214,11 +243,6 @@ class Cast:
     amended: list[list[Record]]
     plain: list[list[Record]]
     first_day: date
-
-
-def _cached(lab: Lab, name: str, make: Callable[[Lab, np.random.Generator], Any]) -> Any:
-    """Cases depend on the world alone, never on the learner: made once."""
-    return lab.kept(name, lambda: make(lab, lab.rng(name)))
 
 
 def _cast(lab: Lab, rng: np.random.Generator) -> Cast:
@@ -257,16 +281,17 @@ def _cast(lab: Lab, rng: np.random.Generator) -> Cast:
 
 def cast(lab: Lab) -> Cast:
     """The cast of a world; moves that a small world lacks are made from plain orders."""
+    # Only cases are made of it, and they are kept: a release needs none.
+    return lab.cached("cast", lambda: _whole_cast(lab, lab.rng("cast")))
 
-    def make(lab: Lab, rng: np.random.Generator) -> Cast:
-        found = _cast(lab, rng)
-        while len(found.moved) < 8:
-            h = found.plain.pop()
-            first = {**h[0], "ordered_on": h[0]["ordered_on"] - timedelta(days=1)}
-            found.moved.append([first, *h[1:-1], {**h[-1], "event": "corrected"}])
-        return found
 
-    return _cached(lab, "cast", make)
+def _whole_cast(lab: Lab, rng: np.random.Generator) -> Cast:
+    found = _cast(lab, rng)
+    while len(found.moved) < 8:
+        h = found.plain.pop()
+        first = {**h[0], "ordered_on": h[0]["ordered_on"] - timedelta(days=1)}
+        found.moved.append([first, *h[1:-1], {**h[-1], "event": "corrected"}])
+    return found
 
 
 def _landing(rng: np.random.Generator, n: int, after: datetime = datetime(2026, 6, 22)) -> list[tuple[str, datetime]]:
@@ -284,162 +309,178 @@ def _next(r: Record, event: str, status: str, **changes: Any) -> Record:
 
 def shuffled(lab: Lab, name: str, orders: int = 7, files: int = 6) -> Case:
     """Empty tables; some files, one of them sent twice, loaded in an order that is not that of landing."""
+    return lab.kept(name, lambda: _shuffled(lab, lab.rng(name), orders, files))
 
-    def make(lab: Lab, rng: np.random.Generator) -> Case:
-        people = cast(lab)
-        moved, rest = people.moved, people.plain
-        pick = [int(i) for i in rng.permutation(8)]
-        histories = [moved[i] for i in pick[:5]] + people.reinstated[:2] + people.cancelled[:3] + people.amended[:2]
-        others = [rest[i] for i in rng.permutation(len(rest))[: orders + 3]]
-        histories += others[3:]
-        # There and back again: the third version returns to the first day.
-        first, *_, last = moved[pick[5]]
-        histories.append([first, last, _next(last, "corrected", last["status"], ordered_on=first["ordered_on"])])
-        # The clock of the source goes wrong: the later version bears the earlier time.
-        first, *_, last = moved[pick[7]]
-        histories.append([first, {**last, "event_at": first["event_at"] - timedelta(days=2)}])
 
-        deck: list[list[Record]] = [[] for _ in range(files)]
-        for i, h in enumerate(histories):
-            places = sorted(int(p) for p in rng.choice(files, size=min(len(h), files), replace=False))
-            # In order; newest first; all in one file; in any order.
-            places = (places, places[::-1], [places[0]] * len(h), list(rng.permutation(places)))[i % 4]
-            for r, p in zip(h, places, strict=False):
-                deck[p].append(r)
-        for p in range(files):  # delivered at least once
-            own = list(deck[p])
-            for i in rng.permutation(len(own))[: 1 + len(own) // 8]:
-                deck[p].append(own[i])
-            for i in rng.permutation(len(own))[: 1 + len(own) // 8]:
-                deck[int(rng.integers(0, files))].append(own[i])
-        # Not left to chance. Alone on its day: when the order moves, the day has no order left.
-        first, *_, last = moved[pick[6]]
-        alone = people.first_day - timedelta(days=int(rng.integers(2, 9)))
-        early, late = sorted(int(p) for p in rng.choice(files, size=2, replace=False))
-        deck[early].append({**first, "ordered_on": alone})
-        deck[late].append(last)
-        # Cancelled, and alive again in a file that is loaded later.
-        placed = others[1][0]
-        gone = _next(placed, "cancelled", "cancelled")
-        back = _next(gone, "reinstated", placed["status"])
-        for r, p in zip((placed, gone, back), sorted(rng.choice(files, size=3, replace=False)), strict=True):
-            deck[int(p)].append(r)
-        # Two versions in one file, and the clock of the source says that the older one is newer.
-        placed = others[2][0]
-        later = _next(placed, "corrected", placed["status"], total_usd=placed["total_usd"] + Decimal("1.25"))
-        deck[int(rng.integers(0, files))] += [placed, {**later, "event_at": placed["event_at"] - timedelta(hours=3)}]
-        # Brought by both files of which one is sent twice, and never changed: nothing may stamp it anew.
-        for p in (0, 1):
-            deck[p].append(others[0][0])
-        names = _landing(rng, files)
-        landing: list[int] = []
-        while sum(p < max(landing[:i]) for i, p in enumerate(landing) if i) < 2:  # two files at least are late
-            landing = [int(p) for p in rng.permutation(files)]
-        batches = [
-            Batch(*names[landing[p]], tuple(deck[p][i] for i in rng.permutation(len(deck[p])))) for p in range(files)
-        ]
-        again = batches[int(rng.integers(0, 2))]
-        copy = Batch(f"{again.batch_id}-resent", names[-1][1] + timedelta(hours=20), again.records)
-        batches.insert(int(rng.integers(2, files + 1)), copy)
-        landed = tuple(sorted(batches, key=lambda b: b.landed_at))
-        return Case(Books(), landed, tuple(b.batch_id for b in batches))
+def _shuffled(lab: Lab, rng: np.random.Generator, orders: int, files: int) -> Case:
+    people = cast(lab)
+    moved, rest = people.moved, people.plain
+    pick = [int(i) for i in rng.permutation(8)]
+    histories = [moved[i] for i in pick[:5]] + people.reinstated[:2] + people.cancelled[:3] + people.amended[:2]
+    others = [rest[i] for i in rng.permutation(len(rest))[: orders + 3]]
+    histories += others[3:]
+    # There and back again: the third version returns to the first day.
+    first, *_, last = moved[pick[5]]
+    histories.append([first, last, _next(last, "corrected", last["status"], ordered_on=first["ordered_on"])])
+    # The clock of the source goes wrong: the later version bears the earlier time.
+    first, *_, last = moved[pick[7]]
+    histories.append([first, {**last, "event_at": first["event_at"] - timedelta(days=2)}])
 
-    return _cached(lab, name, make)
+    deck: list[list[Record]] = [[] for _ in range(files)]
+    for i, h in enumerate(histories):
+        places = sorted(int(p) for p in rng.choice(files, size=min(len(h), files), replace=False))
+        # In order; newest first; all in one file; in any order.
+        places = (places, places[::-1], [places[0]] * len(h), list(rng.permutation(places)))[i % 4]
+        for r, p in zip(h, places, strict=False):
+            deck[p].append(r)
+    for p in range(files):  # delivered at least once
+        own = list(deck[p])
+        for i in rng.permutation(len(own))[: 1 + len(own) // 8]:
+            deck[p].append(own[i])
+        for i in rng.permutation(len(own))[: 1 + len(own) // 8]:
+            deck[int(rng.integers(0, files))].append(own[i])
+    # Not left to chance. Alone on its day: when the order moves, the day has no order left.
+    first, *_, last = moved[pick[6]]
+    alone = people.first_day - timedelta(days=int(rng.integers(2, 9)))
+    early, late = sorted(int(p) for p in rng.choice(files, size=2, replace=False))
+    deck[early].append({**first, "ordered_on": alone})
+    deck[late].append(last)
+    # Cancelled, and alive again in a file that is loaded later.
+    placed = others[1][0]
+    gone = _next(placed, "cancelled", "cancelled")
+    back = _next(gone, "reinstated", placed["status"])
+    for r, p in zip((placed, gone, back), sorted(rng.choice(files, size=3, replace=False)), strict=True):
+        deck[int(p)].append(r)
+    # Two versions in one file, and the clock of the source says that the older one is newer.
+    placed = others[2][0]
+    later = _next(placed, "corrected", placed["status"], total_usd=placed["total_usd"] + Decimal("1.25"))
+    deck[int(rng.integers(0, files))] += [placed, {**later, "event_at": placed["event_at"] - timedelta(hours=3)}]
+    # Brought by both files of which one is sent twice, and never changed: nothing may stamp it anew.
+    for p in (0, 1):
+        deck[p].append(others[0][0])
+    names = _landing(rng, files)
+    landing: list[int] = []
+    while sum(p < max(landing[:i]) for i, p in enumerate(landing) if i) < 2:  # two files at least are late
+        landing = [int(p) for p in rng.permutation(files)]
+    batches = [
+        Batch(*names[landing[p]], tuple(deck[p][i] for i in rng.permutation(len(deck[p])))) for p in range(files)
+    ]
+    again = batches[int(rng.integers(0, 2))]
+    copy = Batch(f"{again.batch_id}-resent", names[-1][1] + timedelta(hours=20), again.records)
+    batches.insert(int(rng.integers(2, files + 1)), copy)
+    loads = tuple(b.batch_id for b in batches)
+    return Case(State([], []), _entered({}, sorted(batches, key=lambda b: b.landed_at), loads), loads)
 
 
 def held_and_batch(lab: Lab, name: str) -> Case:
     """Tables with orders from files that are no longer kept, and one small file that asks for everything
     at once."""
+    return lab.kept(name, lambda: _held_and_batch(lab, lab.rng(name)))
 
-    def make(lab: Lab, rng: np.random.Generator) -> Case:
-        people = cast(lab)
-        moved = [people.moved[i] for i in rng.permutation(len(people.moved))[:5]]
-        plain = [people.plain[i] for i in rng.permutation(len(people.plain))[:12]]
-        days = sorted({h[0]["ordered_on"] for h in plain})
-        held = [h[0] for h in plain[:8]]
-        records: list[Record] = []
-        # A move whose old day keeps other orders, one that leaves its day empty, one to a day that was empty.
-        stay, alone, fresh = moved[0], moved[1], moved[2]
-        held.append({**stay[0], "ordered_on": held[0]["ordered_on"]})
-        records.append({**stay[-1], "ordered_on": held[1]["ordered_on"]})
-        held.append({**alone[0], "ordered_on": people.first_day - timedelta(days=3)})
-        records.append({**alone[-1], "ordered_on": held[2]["ordered_on"]})
-        held.append({**fresh[0], "ordered_on": held[3]["ordered_on"]})
-        records.append({**fresh[-1], "ordered_on": people.first_day - timedelta(days=5)})
-        # An older version of an order that has moved on, a version that is there already.
-        held.append(moved[3][-1])
-        records.append(moved[3][0])
-        records.append(plain[7][0])
-        # The next version of held orders, and a cancellation; new orders, one of them in two versions and twice.
-        records += [h[1] for h in plain[:3]]
-        records.append(_next(plain[4][0], "cancelled", "cancelled"))
-        records += [plain[8][0], {**plain[9][0], "ordered_on": days[0]}]
-        records += [plain[10][1], plain[10][0], plain[10][1]]
-        old = _landing(rng, 3, datetime(2026, 3, 1))
-        books = Books()
-        for i, (batch_id, landed_at) in enumerate(old):
-            books.load(Batch(batch_id, landed_at, tuple(held[i::3])))
-        batch = Batch(*_landing(rng, 1)[0], tuple(records[i] for i in rng.permutation(len(records))))
-        return Case(books, (batch,), (batch.batch_id,))
 
-    return _cached(lab, name, make)
+def _held_and_batch(lab: Lab, rng: np.random.Generator) -> Case:
+    people = cast(lab)
+    moved = [people.moved[i] for i in rng.permutation(len(people.moved))[:5]]
+    plain = [people.plain[i] for i in rng.permutation(len(people.plain))[:12]]
+    days = sorted({h[0]["ordered_on"] for h in plain})
+    held = [h[0] for h in plain[:8]]
+    records: list[Record] = []
+    # A move whose old day keeps other orders, one that leaves its day empty, one to a day that was empty.
+    stay, alone, fresh = moved[0], moved[1], moved[2]
+    held.append({**stay[0], "ordered_on": held[0]["ordered_on"]})
+    records.append({**stay[-1], "ordered_on": held[1]["ordered_on"]})
+    held.append({**alone[0], "ordered_on": people.first_day - timedelta(days=3)})
+    records.append({**alone[-1], "ordered_on": held[2]["ordered_on"]})
+    held.append({**fresh[0], "ordered_on": held[3]["ordered_on"]})
+    records.append({**fresh[-1], "ordered_on": people.first_day - timedelta(days=5)})
+    # An older version of an order that has moved on, a version that is there already.
+    held.append(moved[3][-1])
+    records.append(moved[3][0])
+    records.append(plain[7][0])
+    # The next version of held orders, and a cancellation; new orders, one of them in two versions and twice.
+    records += [h[1] for h in plain[:3]]
+    records.append(_next(plain[4][0], "cancelled", "cancelled"))
+    records += [plain[8][0], {**plain[9][0], "ordered_on": days[0]}]
+    records += [plain[10][1], plain[10][0], plain[10][1]]
+    old = _landing(rng, 3, datetime(2026, 3, 1))
+    books = Books()
+    for i, (batch_id, landed_at) in enumerate(old):
+        books.load(Batch(batch_id, landed_at, tuple(held[i::3])))
+    batch = Batch(*_landing(rng, 1)[0], tuple(records[i] for i in rng.permutation(len(records))))
+    return Case(books.state(), _entered(books.orders, [batch], [batch.batch_id]), (batch.batch_id,))
 
 
 HISTORY_DAYS, ORDERS_A_DAY, HISTORY_END = 60, 10, date(2026, 6, 18)
 
 
-def long_history(lab: Lab, name: str) -> Case:
+@dataclass(frozen=True)
+class SmallBatch:
+    """Large tables and a small batch. ``touched``: days on which it changes an order; ``concerned``: how many days it is
+    about, ``on_days``: and how many orders stand on them in the end."""
+
+    case: Case
+    touched: set[date]
+    concerned: int
+    on_days: int
+
+
+def long_history(lab: Lab, name: str) -> SmallBatch:
     """Sixty days of held orders, some of their rows adjusted by hand, and one file that changes a few
     days."""
+    return lab.kept(name, lambda: _long_history(lab, lab.rng(name)))
 
-    def make(lab: Lab, rng: np.random.Generator) -> Case:
-        rows = lab.world.sql(
-            "select distinct on (order_id) * from raw.order_batches where ordered_on between "
-            f"date '{HISTORY_END}' - {HISTORY_DAYS - 1} and date '{HISTORY_END}' order by order_id, version desc"
-        ).dicts()
-        by_day: dict[date, list[Record]] = {}
-        thin = -(-(ORDERS_A_DAY + 2) * HISTORY_DAYS // len(rows))  # a small world has too few orders a day: join days
-        for r in rows:
-            day = HISTORY_END - timedelta(days=(HISTORY_END - r["ordered_on"]).days // thin)
-            by_day.setdefault(day, []).append({**r, "ordered_on": day})
-        days = sorted(by_day)
-        held: dict[date, list[Record]] = {}
-        spare: dict[date, list[Record]] = {}
-        for d in days:
-            mix = [by_day[d][i] for i in rng.permutation(len(by_day[d]))]
-            held[d], spare[d] = mix[:ORDERS_A_DAY], mix[ORDERS_A_DAY : ORDERS_A_DAY + 2]
-        books = Books()
-        for (batch_id, landed_at), part in zip(_landing(rng, 6, datetime(2026, 3, 1)), range(6), strict=True):
-            books.load(Batch(batch_id, landed_at, tuple(r for d in days for r in held[d][part::6])))
-        chosen = [days[i] for i in rng.permutation(len(days))[:9]]
-        changed, mentioned, adjusted = chosen[:4], chosen[4:7], chosen[7:]
-        records: list[Record] = []
-        for d in changed:
-            records += [
-                _next(held[d][0], "cancelled", "cancelled"),
-                _next(held[d][1], "completed", "completed"),
-            ]
-            records += spare[d][:1]
-        records.append(_next(held[changed[0]][2], "corrected", held[changed[0]][2]["status"], ordered_on=changed[1]))
-        for d in mentioned:  # delivered before: nothing on these days may change
-            records.append(held[d][0])
-        for d in [*adjusted, mentioned[0]]:
-            day = books.daily[d]
-            books.daily[d] = (
-                d,
-                day[1] + 1,
-                day[2],
-                day[3] + Decimal(int(rng.integers(500, 9000))) / 100,
-                day[4],
-            )
-        for d in [*adjusted, mentioned[1]]:  # the last of them comes again, in the version that the table holds
-            order = held[d][0]["order_id"]
-            row = books.orders[order]
-            books.orders[order] = (*row[:7], row[7] + 1, *row[8:])
-        batch = Batch(*_landing(rng, 1)[0], tuple(records[i] for i in rng.permutation(len(records))))
-        return Case(books, (batch,), (batch.batch_id,))
 
-    return _cached(lab, name, make)
+def _long_history(lab: Lab, rng: np.random.Generator) -> SmallBatch:
+    rows = lab.world.sql(
+        "select distinct on (order_id) * from raw.order_batches where ordered_on between "
+        f"date '{HISTORY_END}' - {HISTORY_DAYS - 1} and date '{HISTORY_END}' order by order_id, version desc"
+    ).dicts()
+    by_day: dict[date, list[Record]] = {}
+    thin = -(-(ORDERS_A_DAY + 2) * HISTORY_DAYS // len(rows))  # a small world has too few orders a day: join days
+    for r in rows:
+        day = HISTORY_END - timedelta(days=(HISTORY_END - r["ordered_on"]).days // thin)
+        by_day.setdefault(day, []).append({**r, "ordered_on": day})
+    days = sorted(by_day)
+    held: dict[date, list[Record]] = {}
+    spare: dict[date, list[Record]] = {}
+    for d in days:
+        mix = [by_day[d][i] for i in rng.permutation(len(by_day[d]))]
+        held[d], spare[d] = mix[:ORDERS_A_DAY], mix[ORDERS_A_DAY : ORDERS_A_DAY + 2]
+    books = Books()
+    for (batch_id, landed_at), part in zip(_landing(rng, 6, datetime(2026, 3, 1)), range(6), strict=True):
+        books.load(Batch(batch_id, landed_at, tuple(r for d in days for r in held[d][part::6])))
+    chosen = [days[i] for i in rng.permutation(len(days))[:9]]
+    changed, mentioned, adjusted = chosen[:4], chosen[4:7], chosen[7:]
+    records: list[Record] = []
+    for d in changed:
+        records += [
+            _next(held[d][0], "cancelled", "cancelled"),
+            _next(held[d][1], "completed", "completed"),
+        ]
+        records += spare[d][:1]
+    records.append(_next(held[changed[0]][2], "corrected", held[changed[0]][2]["status"], ordered_on=changed[1]))
+    for d in mentioned:  # delivered before: nothing on these days may change
+        records.append(held[d][0])
+    for d in [*adjusted, mentioned[0]]:
+        day = books.daily[d]
+        books.daily[d] = (
+            d,
+            day[1] + 1,
+            day[2],
+            day[3] + Decimal(int(rng.integers(500, 9000))) / 100,
+            day[4],
+        )
+    for d in [*adjusted, mentioned[1]]:  # the last of them comes again, in the version that the table holds
+        order = held[d][0]["order_id"]
+        row = books.orders[order]
+        books.orders[order] = (*row[:7], row[7] + 1, *row[8:])
+    batch = Batch(*_landing(rng, 1)[0], tuple(records[i] for i in rng.permutation(len(records))))
+    before = books.state()
+    brought = {r["order_id"] for r in records}
+    near = {r["ordered_on"] for r in records} | {r[3] for r in before.orders if r[0] in brought}
+    touched = books.load(batch)
+    on_days = sum(r[3] in near for r in books.orders.values())
+    return SmallBatch(Case(before, (batch,), (batch.batch_id,)), touched, len(near), on_days)
 
 
 @dataclass(frozen=True)
@@ -460,69 +501,67 @@ class Damage:
 
 def damaged(lab: Lab, name: str, length: int) -> Damage:
     """Ten days of orders; a range of ``length`` + 1 days within them holds what faulty loads have left."""
+    return lab.kept(name, lambda: _damaged(lab, lab.rng(name), length))
 
-    def make(lab: Lab, rng: np.random.Generator) -> Damage:
-        people = cast(lab)
-        start = date(2026, 5, 1) + timedelta(days=int(rng.integers(0, 30)))
-        days = [start + timedelta(days=i) for i in range(10)]
-        first, last = days[3], days[3 + length]
-        inside, empty = days[3 : 4 + length], days[4]
-        if length == 0:
-            empty = days[8]  # a range of one day keeps its orders
-        plain = [people.plain[i] for i in rng.permutation(len(people.plain))[:36]]
-        moved = [people.moved[i] for i in rng.permutation(len(people.moved))[:6]]
-        homes = [d for d in days if d != empty]
-        histories = [[{**r, "ordered_on": homes[i % len(homes)]} for r in h] for i, h in enumerate(plain[:30])]
 
-        def move(h: list[Record], old: date, new: date) -> list[Record]:
-            return [{**r, "ordered_on": old} for r in h[:-1]] + [{**h[-1], "ordered_on": new}]
+def _damaged(lab: Lab, rng: np.random.Generator, length: int) -> Damage:
+    people = cast(lab)
+    start = date(2026, 5, 1) + timedelta(days=int(rng.integers(0, 30)))
+    days = [start + timedelta(days=i) for i in range(10)]
+    first, last = days[3], days[3 + length]
+    inside, empty = days[3 : 4 + length], days[4]
+    if length == 0:
+        empty = days[8]  # a range of one day keeps its orders
+    plain = [people.plain[i] for i in rng.permutation(len(people.plain))[:36]]
+    moved = [people.moved[i] for i in rng.permutation(len(people.moved))[:6]]
+    homes = [d for d in days if d != empty]
+    histories = [[{**r, "ordered_on": homes[i % len(homes)]} for r in h] for i, h in enumerate(plain[:30])]
 
-        out_of = move(moved[0], first, days[0])
-        into = move(moved[1], days[9], last)
-        within = move(moved[2], inside[-1], inside[0])
-        leaves_empty = move(moved[3], empty, days[1])
-        beyond = move(moved[4], days[0], days[9])
-        histories += [out_of, into, within, leaves_empty, beyond]
-        # The clock of the source goes wrong: the version that stands bears the earliest time.
-        clock = next(h for h in histories if len(h) > 1 and h[-1]["ordered_on"] in inside)
-        clock[-1] = {**clock[-1], "event_at": clock[0]["event_at"] - timedelta(days=2)}
-        # Landed over three days, older versions at times after newer ones, some records twice.
-        files = 5
-        deck: list[list[Record]] = [[] for _ in range(files)]
-        twice = (into, within)  # the version that stands came in two files, and the first of them has brought it
-        for i, h in enumerate(histories):
-            places = sorted(int(p) for p in rng.integers(0, files, size=len(h)))
-            for r, p in zip(h, places[::-1] if i % 3 == 0 else places, strict=True):
-                if r is h[-1] and any(h is t for t in twice):
-                    continue
-                deck[p].append(r)
-                if rng.random() < 0.2:
-                    deck[int(rng.integers(0, files))].append(r)
-        names = _landing(rng, files, datetime(2026, 6, 18))
-        # One file is late: another, whose name is later, lands before it.
-        late, early = sorted(int(p) for p in rng.choice(files, size=2, replace=False))
-        names[late], names[early] = (names[late][0], names[early][1]), (names[early][0], names[late][1])
-        for h in twice:
-            deck[late].append(h[-1])
-            deck[early].append(h[-1])
-        landed = tuple(
-            Batch(*n, tuple(d[i] for i in rng.permutation(len(d)))) for n, d in zip(names, deck, strict=True)
-        )
-        books = Books()
-        archived = [{**h[0], "ordered_on": d} for h, d in zip(plain[30:], [*days[:3], *days[7:]], strict=True)]
-        books.load(Batch(*_landing(rng, 1, datetime(2026, 3, 1))[0], tuple(archived)))
-        for b in sorted(landed, key=lambda b: b.landed_at):
-            books.load(b)
-        # By hand, outside the range: what backfill must leave alone.
-        for d in (days[2], days[7]):
-            day = books.daily[d]
-            books.daily[d] = (d, day[1], day[2] + 1, day[3] - Decimal("12.50"), day[4])
-        for order in (archived[-1]["order_id"], out_of[-1]["order_id"]):
-            row = books.orders[order]
-            books.orders[order] = (*row[:7], row[7] + 7, *row[8:])
-        return Damage(landed, _damage(books, histories, out_of, set(inside), rng), books.state(), first, last)
+    def move(h: list[Record], old: date, new: date) -> list[Record]:
+        return [{**r, "ordered_on": old} for r in h[:-1]] + [{**h[-1], "ordered_on": new}]
 
-    return _cached(lab, name, make)
+    out_of = move(moved[0], first, days[0])
+    into = move(moved[1], days[9], last)
+    within = move(moved[2], inside[-1], inside[0])
+    leaves_empty = move(moved[3], empty, days[1])
+    beyond = move(moved[4], days[0], days[9])
+    histories += [out_of, into, within, leaves_empty, beyond]
+    # The clock of the source goes wrong: the version that stands bears the earliest time.
+    clock = next(h for h in histories if len(h) > 1 and h[-1]["ordered_on"] in inside)
+    clock[-1] = {**clock[-1], "event_at": clock[0]["event_at"] - timedelta(days=2)}
+    # Landed over three days, older versions at times after newer ones, some records twice.
+    files = 5
+    deck: list[list[Record]] = [[] for _ in range(files)]
+    twice = (into, within)  # the version that stands came in two files, and the first of them has brought it
+    for i, h in enumerate(histories):
+        places = sorted(int(p) for p in rng.integers(0, files, size=len(h)))
+        for r, p in zip(h, places[::-1] if i % 3 == 0 else places, strict=True):
+            if r is h[-1] and any(h is t for t in twice):
+                continue
+            deck[p].append(r)
+            if rng.random() < 0.2:
+                deck[int(rng.integers(0, files))].append(r)
+    names = _landing(rng, files, datetime(2026, 6, 18))
+    # One file is late: another, whose name is later, lands before it.
+    late, early = sorted(int(p) for p in rng.choice(files, size=2, replace=False))
+    names[late], names[early] = (names[late][0], names[early][1]), (names[early][0], names[late][1])
+    for h in twice:
+        deck[late].append(h[-1])
+        deck[early].append(h[-1])
+    landed = tuple(Batch(*n, tuple(d[i] for i in rng.permutation(len(d)))) for n, d in zip(names, deck, strict=True))
+    books = Books()
+    archived = [{**h[0], "ordered_on": d} for h, d in zip(plain[30:], [*days[:3], *days[7:]], strict=True)]
+    books.load(Batch(*_landing(rng, 1, datetime(2026, 3, 1))[0], tuple(archived)))
+    for b in sorted(landed, key=lambda b: b.landed_at):
+        books.load(b)
+    # By hand, outside the range: what backfill must leave alone.
+    for d in (days[2], days[7]):
+        day = books.daily[d]
+        books.daily[d] = (d, day[1], day[2] + 1, day[3] - Decimal("12.50"), day[4])
+    for order in (archived[-1]["order_id"], out_of[-1]["order_id"]):
+        row = books.orders[order]
+        books.orders[order] = (*row[:7], row[7] + 7, *row[8:])
+    return Damage(landed, _damage(books, histories, out_of, set(inside), rng), books.state(), first, last)
 
 
 def _damage(
@@ -824,12 +863,12 @@ def _near(case: Case, about: Any) -> list[tuple[str, int]]:
     """All records of the order that a finding is about, or of the orders that have ever stood on its day."""
     records = [(b.batch_id, i, r) for b in case.landed for i, r in enumerate(b.records)]
     ids = {r["order_id"] for _, _, r in records if about in (r["order_id"], r["ordered_on"])}
-    ids |= {k for k, row in case.before.orders.items() if row[3] == about}
+    ids |= {row[0] for row in case.before.orders if row[3] == about}
     return [(batch_id, i) for batch_id, i, r in records if r["order_id"] in ids]
 
 
 def _landings(case: Case) -> set[datetime]:
-    return {b.landed_at for b in case.landed} | {r[9] for r in case.before.orders.values()}
+    return {b.landed_at for b in case.landed} | {r[9] for r in case.before.orders}
 
 
 Judgement = Callable[[Case], tuple[Finding, int] | None]
@@ -883,14 +922,13 @@ def highest_version_once(lab: Lab) -> None:
     after newer ones, reinstated orders, wrong clocks and moves are in every case."""
 
     def judge(case: Case) -> tuple[Finding, int] | None:
-        db, books = _database(lab, case.landed, case.before.state()), case.before.copy()
+        db = _database(lab, case.landed, case.before)
         found: list[tuple[Finding, int]] = []
         try:
             for i, batch_id in enumerate(case.loads):
                 _load(lab, db, batch_id)
-                books.load(case.batch(batch_id))
                 finding = compare_orders(
-                    list(db.rows(READ_ORDERS).rows), books.state().orders, _landings(case), batch_id
+                    list(db.rows(READ_ORDERS).rows), case.standing(i + 1), _landings(case), batch_id
                 )
                 if finding:
                     found.append((_by_the_clock(case, finding), i))
@@ -911,7 +949,7 @@ def days_agree(lab: Lab) -> None:
     alone."""
 
     def judge(case: Case) -> tuple[Finding, int] | None:
-        db, seen = _database(lab, case.landed, case.before.state()), set()
+        db, seen = _database(lab, case.landed, case.before), set()
         try:
             for i, batch_id in enumerate(case.loads):
                 _load(lab, db, batch_id)
@@ -924,7 +962,7 @@ def days_agree(lab: Lab) -> None:
                     ask="Was it committed?",
                     misconception="not_committed",
                 )
-                finding = compare_daily(state.daily, sorted(summed(rows).values()))
+                finding = compare_daily(state.daily, sorted(summed(rows, _counts(lab)).values()))
                 if finding:
                     return finding, i
         finally:
@@ -943,7 +981,7 @@ def rerun_changes_nothing(lab: Lab) -> None:
     row."""
 
     def judge(case: Case) -> tuple[Finding, int] | None:
-        db = _database(lab, case.landed, case.before.state())
+        db = _database(lab, case.landed, case.before)
         try:
             for batch_id in case.loads:
                 _load(lab, db, batch_id)
@@ -1001,21 +1039,20 @@ def untouched_days(lab: Lab) -> None:
     """600 orders of files that are no longer kept, with adjustments made by hand; one batch changes four
     days. Rows of all other days are compared before and after; rows written come from the database's
     own counts."""
-    case = long_history(lab, "long history")
+    small = long_history(lab, "long history")
+    case, touched = small.case, small.touched
     batch = case.landed[0]
-    books = case.before.copy()
-    touched = books.load(batch)
-    db = _database(lab, case.landed, case.before.state())
+    db = _database(lab, case.landed, case.before)
     db.arm()
     _call(lab, "load", db, batch.batch_id)
     log = db.log()
     db.crash()
     state = _read(db)
-    before = case.before.state().of_days(touched, inside=False)
+    before = case.before.of_days(touched, inside=False)
     after = state.of_days(touched, inside=False)
     _landing_is_whole(db, case.landed)
     expect(
-        {r["order_id"] for r in batch.records} - set(case.before.orders) <= {r[0] for r in state.orders},
+        {r["order_id"] for r in batch.records} - {r[0] for r in case.before.orders} <= {r[0] for r in state.orders},
         f"Orders that {batch.batch_id} brings for the first time are not in orders after loading it.",
         ask="Was it committed?",
         misconception="not_committed",
@@ -1031,17 +1068,14 @@ def untouched_days(lab: Lab) -> None:
             ask="Tables are also read and adjusted by others, and old files are not kept: which rows may a load write?",
             misconception=kind,
         )
-    orders = {r["order_id"] for r in batch.records}
-    near = {r["ordered_on"] for r in batch.records} | {r[3] for k, r in case.before.orders.items() if k in orders}
-    on_days = sum(r[3] in near for r in books.orders.values())
-    allowed = WRITES_PER_ROW * (len(batch.records) + on_days + len(near))
+    allowed = WRITES_PER_ROW * (len(batch.records) + small.on_days + small.concerned)
     written = sum(s["rows_written"] for s in log)
     rows = [(i, s["rows_written"], _head(s["sql"])) for i, s in enumerate(log, 1) if s["rows_written"]]
     rows.sort(key=lambda r: -r[1])
     expect(
         written <= allowed,
-        f"Loading {batch.batch_id} wrote {written:,} rows. It has {len(batch.records)} records, on {len(near)} days "
-        f"with {on_days} orders: {allowed} rows ({WRITES_PER_ROW} times all of these) are enough, however large the "
+        f"Loading {batch.batch_id} wrote {written:,} rows. It has {len(batch.records)} records, on {small.concerned} days "
+        f"with {small.on_days} orders: {allowed} rows ({WRITES_PER_ROW} times all of these) are enough, however large the "
         "tables are.",
         evidence=Evidence("rows written by statement", Table.of(["statement", "rows_written", "sql"], rows[:12])),
         ask="What would this load cost with five years of orders in the table?",
@@ -1116,10 +1150,9 @@ def killed_and_rerun(lab: Lab) -> None:
 
     def film(case: Case, kills: list[int] | None) -> tuple[list[Frame], Finding | None]:
         """The frames, or a finding if the load is wrong without any kill."""
-        before, books = case.before.state(), case.before.copy()
-        batch = case.landed[0]
-        books.load(batch)
-        want, landings = books.state(), _landings(case)
+        before, batch = case.before, case.landed[0]
+        orders, landings = case.standing(1), _landings(case)
+        want = State(orders, sorted(summed(orders, _counts(lab)).values()))
         heads: list[str] = []
         if kills is None:
             db = _database(lab, case.landed, before)
@@ -1472,50 +1505,68 @@ MISCONCEPTIONS = {
 WEEKS = 12
 
 
-def twelve_weeks_later(lab: Lab) -> Any:
-    """The learner's load over twelve weeks of nightly batches, one run in eight killed and run again,
-    against a loader that appends and adds up. Returns a figure: by how much the daily sums are off, by
-    week."""
-    from workshop.plots import BLUE, RED, plt
+@dataclass(frozen=True)
+class Night:
+    """A batch, the statement before which its first run is killed (None: it is not), and at the end of a week the sums that
+    are right, by day, and by how much those of a job are off that appends and adds up."""
 
+    batch: Batch
+    kill: int | None
+    right: dict[date, Any] | None
+    appended: float
+
+
+def _nights(lab: Lab) -> list[Night]:
     rng = lab.rng("twelve weeks")
     rows = lab.world.sql(
         "select * from raw.order_batches where order_id % 23 = 0 or order_id in (select order_id from "
         "truth.order_batch_plants where kind in ('day moved', 'twice across files', 'older after newer')) "
         "order by landed_at, batch_id, record_no"
     ).dicts()
-    nights: dict[date, list[Record]] = {}
+    landed: dict[date, list[Record]] = {}
     for r in rows:
-        nights.setdefault(r["landed_at"].date(), []).append(r)
+        landed.setdefault(r["landed_at"].date(), []).append(r)
     batches = [
         Batch(f"nightly-{d:%Y%m%d}", datetime(d.year, d.month, d.day, 23), tuple(rs))
-        for d, rs in sorted(nights.items())
+        for d, rs in sorted(landed.items())
     ][-7 * WEEKS :]
-    books, simple = Books(), {}
-    db = _database(lab, batches, books.state())
-    yours, naive, kills = [], [], 0
+    books, simple, found = Books(), {}, []
     for i, batch in enumerate(batches, 1):
-        killed = rng.random() < 0.125
-        if killed:
+        kill = int(rng.integers(0, 12)) if rng.random() < 0.125 else None
+        books.load(batch)
+        for _ in range(1 if kill is None else 2):
+            for r in batch.records:
+                if r["event"] in ("placed", "completed") and r["version"] == 1:
+                    simple[r["ordered_on"]] = simple.get(r["ordered_on"], 0) + r["total_usd"]
+        ends = i % 7 == 0 or i == len(batches)
+        right = {d: v[3] for d, v in books.daily.items()} if ends else None
+        found.append(Night(batch, kill, right, _off(simple, right) if ends else 0.0))
+    return found
+
+
+def twelve_weeks_later(lab: Lab) -> Any:
+    """The learner's load over twelve weeks of nightly batches, one run in eight killed and run again,
+    against a loader that appends and adds up. Returns a figure: by how much the daily sums are off, by
+    week."""
+    from workshop.plots import BLUE, RED, plt
+
+    nights = lab.kept("twelve weeks", lambda: _nights(lab))
+    db = _database(lab, [night.batch for night in nights], State([], []))
+    yours, naive, kills = [], [], 0
+    for night in nights:
+        if night.kill is not None:
             kills += 1
-            db.arm(crash_before=int(rng.integers(0, 12)))
+            db.arm(crash_before=night.kill)
             try:
-                _call(lab, "load", db, batch.batch_id)
+                _call(lab, "load", db, night.batch.batch_id)
             except LearnerError as error:
                 if error.error_type != "Crash":
                     raise
             db.crash()
-        _load(lab, db, batch.batch_id)
-        books.load(batch)
-        for _ in range(1 + killed):
-            for r in batch.records:
-                if r["event"] in ("placed", "completed") and r["version"] == 1:
-                    simple[r["ordered_on"]] = simple.get(r["ordered_on"], 0) + r["total_usd"]
-        if i % 7 == 0 or i == len(batches):
-            right = {d: v[3] for d, v in books.daily.items()}
-            mine = {r[0]: r[3] or 0 for r in db.rows(READ_DAILY).rows}
-            yours.append(_off(mine, right))
-            naive.append(_off(simple, right))
+        _load(lab, db, night.batch.batch_id)
+        if night.right is not None:
+            yours.append(_off({r[0]: r[3] or 0 for r in db.rows(READ_DAILY).rows}, night.right))
+            naive.append(night.appended)
     db.close()
     weeks = range(1, len(yours) + 1)
     figure, ax = plt.subplots()

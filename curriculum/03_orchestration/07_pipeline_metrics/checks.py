@@ -3,7 +3,7 @@
 Task a. The learner's instruments are fed a month of events in the learner's kernel, through OpenTelemetry's own SDK, and one
 export comes back. What it has to hold is computed here from the same events: who could forge it could as well compute it.
 
-Task b. Truth is the what-if: the module that made the streams replays each handoff one hour shorter (truth.handoff_gains).
+Task b. Truth is the what-if: the module that made the streams replays each handoff one hour shorter.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ import numpy as np
 from workshop.checks import CheckFailed, Evidence, LearnerError, as_number, as_table, check, expect
 from workshop.table import Table
 from workshop.trusted import Lab, World
-from workshop.world.build import history
 
 SUBJECTS = ("handoffs",)
 
@@ -86,6 +85,10 @@ def _events(lab: Lab) -> list[dict[str, Any]]:
     """The nights of the world, and a backfill beside one of them, as events in order of time. One stage run in forty takes a
     second attempt, and the last
     night's batches of two handoffs are not taken yet."""
+    return lab.once("events", lambda: _month(lab))
+
+
+def _month(lab: Lab) -> list[dict[str, Any]]:
     rng = lab.rng("events")
     stages = lab.world.sql(
         """
@@ -156,8 +159,12 @@ def _events(lab: Lab) -> list[dict[str, Any]]:
 Series = tuple[tuple[str, Any], ...]
 
 
-def _want(events: Sequence[dict[str, Any]]) -> dict[str, dict[Series, list[float]]]:
+def _want(lab: Lab) -> dict[str, dict[Series, list[float]]]:
     """What each series has been given: by instrument and attributes, the values recorded or added."""
+    return lab.kept("series", lambda: _given(_events(lab)))
+
+
+def _given(events: Sequence[dict[str, Any]]) -> dict[str, dict[Series, list[float]]]:
     want: dict[str, dict[Series, list[float]]] = {name: defaultdict(list) for name in INSTRUMENTS}
     since: dict[tuple, float] = {}
     for e in events:
@@ -180,13 +187,12 @@ def _want(events: Sequence[dict[str, Any]]) -> dict[str, dict[Series, list[float
     return want
 
 
-def _export(lab: Lab) -> tuple[list[dict[str, Any]], dict[str, dict[str, Any]]]:
-    """The events, and what one export of the learner's meter holds, by name."""
+def _export(lab: Lab) -> dict[str, dict[str, Any]]:
+    """What one export of the learner's meter holds after all events, by name."""
 
-    def make() -> tuple[list[dict[str, Any]], Any]:
-        events = _events(lab)
+    def make() -> Any:
         try:
-            return events, lab.drive("workshop.telemetry:record_events", lab.function("instrument"), events)
+            return lab.drive("workshop.telemetry:record_events", lab.function("instrument"), _events(lab))
         except LearnerError as error:
             raise LearnerError(
                 error.message.replace("`record_events`", "`instrument`"),
@@ -195,14 +201,13 @@ def _export(lab: Lab) -> tuple[list[dict[str, Any]], dict[str, dict[str, Any]]]:
                 evidence=error.evidence,
             ) from error
 
-    events, got = lab.once("export", make)
-    return events, {m["name"]: m for m in got}
+    return {m["name"]: m for m in lab.once("export", make)}
 
 
 @check("a", "the five instruments are those agreed on: names, kinds, units", points=1.5)
 def instruments_as_agreed(lab: Lab) -> None:
     """Dashboards of thirty teams are built on names and units; a gauge in place of a counter loses what is between exports."""
-    _, got = _export(lab)
+    got = _export(lab)
     shown = Table.of(
         ["name", "agreed", "yours"],
         [
@@ -271,8 +276,8 @@ def _by_agreed(metric: dict[str, Any], names: Sequence[str]) -> dict[Series, lis
 def values_are_right(lab: Lab) -> None:
     """Sums and counts by series against the events themselves. Attributes beyond the agreed ones are summed over: they are
     another check's."""
-    events, got = _export(lab)
-    for name, series in _want(events).items():
+    got = _export(lab)
+    for name, series in _want(lab).items():
         mine = got.get(name)
         expect(mine is not None, f"The export has no {name}.", misconception="other_instrument")
         expect(
@@ -332,7 +337,7 @@ def values_are_right(lab: Lab) -> None:
 @check("a", "attributes are those agreed on, and the month costs no more than 500 series", points=1)
 def series_are_bounded(lab: Lab) -> None:
     """A series is a set of attribute values of an instrument. A value that never comes back makes one more each time."""
-    _, got = _export(lab)
+    got = _export(lab)
     count = {name: len(m["points"]) for name, m in got.items()}
     shown = Evidence(
         "series of a month",
@@ -381,8 +386,7 @@ def series_are_bounded(lab: Lab) -> None:
 @check("a", "the 95th percentile can be read from every histogram", points=1)
 def percentiles_can_be_read(lab: Lab) -> None:
     """From an export a percentile is known to lie in a bucket, no better: what the bucket spans is what one knows."""
-    events, got = _export(lab)
-    want = _want(events)
+    got, want = _export(lab), _want(lab)
     for name in ("kestrel.handoff.duration", "kestrel.stage.duration"):
         mine = got.get(name)
         expect(mine is not None and mine["kind"] == "histogram", f"The export has no histogram {name}.")
@@ -450,7 +454,12 @@ def read_minutes(lab: Lab, world: World) -> dict[str, float]:
     return lab.once(f"minutes/{world.name}", make)
 
 
-def _truth(world: World) -> list[dict[str, Any]]:
+def _truth(lab: Lab, number: int = 0) -> list[dict[str, Any]]:
+    """The handoffs of one of the worlds, with what an hour less brings."""
+    return lab.kept(f"gains of world {number}", lambda: _gains(_worlds(lab)[number]))
+
+
+def _gains(world: World) -> list[dict[str, Any]]:
     return world.sql(
         """
         select
@@ -467,9 +476,9 @@ def _truth(world: World) -> list[dict[str, Any]]:
 @check("b", "in each stream, the handoff that holds the report back comes first", points=2)
 def slow_handoff_comes_first(lab: Lab) -> None:
     """By what-if, on three worlds of six streams. In each the longest wait is a decoy."""
-    for world in _worlds(lab):
+    for number, world in enumerate(_worlds(lab)):
         mine = read_minutes(lab, world)
-        truth = _truth(world)
+        truth = _truth(lab, number)
         for stream in sorted({r["stream_id"] for r in truth}):
             rows = [r for r in truth if r["stream_id"] == stream]
             here = {r["handoff_id"] for r in rows}
@@ -509,9 +518,9 @@ def slow_handoff_comes_first(lab: Lab) -> None:
 @check("b", "the minutes are those of a replay", points=1.5)
 def minutes_are_right(lab: Lab) -> None:
     """Each handoff within a minute or 5%, since budgets are argued with them."""
-    for world in _worlds(lab):
+    for number, world in enumerate(_worlds(lab)):
         mine = read_minutes(lab, world)
-        truth = [r for r in _truth(world) if r["minutes_forward"] >= TOLERANCE_MIN]
+        truth = [r for r in _truth(lab, number) if r["minutes_forward"] >= TOLERANCE_MIN]
         wrong = [
             (r["handoff_id"], r["kind"], round(r["minutes_forward"], 1), round(mine.get(r["handoff_id"], 0.0), 1))
             for r in truth
@@ -543,9 +552,9 @@ def minutes_are_right(lab: Lab) -> None:
 @check("b", "what holds nothing back is said to bring nothing", points=1)
 def idle_handoffs_bring_nothing(lab: Lab) -> None:
     """Where not to spend an hour is half of the answer; a wait before a timer, or beside a longer path, costs nobody a thing."""
-    for world in _worlds(lab):
+    for number, world in enumerate(_worlds(lab)):
         mine = read_minutes(lab, world)
-        rows = [r for r in _truth(world) if r["minutes_forward"] < 0.05]
+        rows = [r for r in _truth(lab, number) if r["minutes_forward"] < 0.05]
         gone = [r["handoff_id"] for r in rows if r["handoff_id"] not in mine]
         expect(
             not gone,
@@ -580,76 +589,55 @@ def idle_handoffs_bring_nothing(lab: Lab) -> None:
 # -- twelve weeks later --------------------------------------------------------------------------------------------------------
 
 
-def _streams(world: World) -> dict[str, tuple[Any, list[str]]]:
-    """By stream, what can be replayed, and the ids of its handoffs in the order of its edges."""
-    found = {}
-    for (stream_id,) in world.sql("select stream_id from ops.streams order by stream_id").rows:
-        stages = [
-            s
-            for (s,) in world.sql(
-                "select stage_id from ops.stages join ops.stage_runs using (stage_id) where stream_id = ? "
-                "group by stage_id order by min(started_at), stage_id",
-                [stream_id],
-            ).rows
-        ]
-        handoffs = world.sql(
-            "select handoff_id, from_stage_id, to_stage_id, kind from ops.handoffs where stream_id = ? order by handoff_id",
-            [stream_id],
-        ).rows
-        # In topological order: a stage is placed when all before it are.
-        order: list[str] = []
-        while len(order) < len(stages):
-            order += [s for s in stages if s not in order and all(a in order for _, a, b, _ in handoffs if b == s)]
-        place = {s: k for k, s in enumerate(order)}
-        handoffs = sorted(handoffs, key=lambda h: (place[h[2]], h[0]))
+# Minutes after midnight by night, and by handoff what an hour less there takes from them.
+Chain = tuple[np.ndarray, dict[str, np.ndarray]]
 
-        def by_night(sql: str, key: str) -> np.ndarray:
-            return np.array([v for (v,) in world.sql(sql, [key]).rows], dtype=float)
 
-        minute = "epoch({a} - run_on::timestamp) / 60"
-        work = [
-            by_night(
-                "select epoch(ended_at - started_at) / 60 from ops.stage_runs where stage_id = ? order by run_on", s
-            )
-            for s in order
-        ]
-        start = [
-            by_night(
-                f"select {minute.format(a='started_at')} from ops.stage_runs where stage_id = ? order by run_on", s
-            )[0]
-            for s in order
-        ]
-        delay = [
-            by_night(
-                "select epoch(taken_at - greatest(ready_at, coalesce(not_before_at, ready_at))) / 60 from ops.handoff_runs "
-                "where handoff_id = ? order by run_on",
-                h[0],
-            )
-            for h in handoffs
-        ]
-        held = [
-            by_night(
-                f"select {minute.format(a='not_before_at')} from ops.handoff_runs where handoff_id = ? order by run_on",
-                h[0],
-            )
-            for h in handoffs
-        ]
-        fed = {h[2] for h in handoffs}
-        found[stream_id] = (
-            history("handoffs").Stream(
-                np.zeros(len(order)),
-                order,
-                np.zeros(len(order)),
-                np.array([(place[h[1]], place[h[2]]) for h in handoffs]),
-                [h[3] for h in handoffs],
-                np.array([0.0 if s in fed else t for s, t in zip(order, start, strict=True)]),
-                np.column_stack(work),
-                np.column_stack(delay),
-                np.column_stack(held),
-            ),
-            [h[0] for h in handoffs],
-        )
-    return found
+def _chains(world: World) -> list[list[Chain]]:
+    """By stream, everything that its report waits for, as chains: when each alone would let the report end. A chain begins with
+    a stage that waits for nobody, or where a time of day holds a handoff."""
+    stages = world.sql(
+        """
+        select
+          stream_id, stage_id, is_last, list(epoch(ended_at - started_at) / 60 order by run_on),
+          list(epoch(started_at - run_on::timestamp) / 60 order by run_on)
+        from ops.stages
+        join ops.stage_runs using (stage_id)
+        group by all
+        order by stream_id, stage_id
+        """
+    ).rows
+    handoffs = world.sql(
+        """
+        select
+          handoff_id, from_stage_id, to_stage_id,
+          list(epoch(taken_at - greatest(ready_at, coalesce(not_before_at, ready_at))) / 60 order by run_on),
+          list(epoch(not_before_at - run_on::timestamp) / 60 order by run_on)
+        from ops.handoffs
+        join ops.handoff_runs using (handoff_id)
+        group by all
+        order by handoff_id
+        """
+    ).rows
+    work, start = ({row[1]: np.array(row[k]) for row in stages} for k in (3, 4))
+
+    def until(stage: str) -> list[Chain]:
+        begun: list[Chain] = []
+        for handoff, before, after, delay, held in handoffs:
+            if after == stage:
+                late, timer = np.array(delay), np.array(held, dtype=float)
+                begun += [(at + late, less | {handoff: np.minimum(late, 60.0)}) for at, less in until(before)]
+                if not np.isnan(timer).all():  # what holds it comes an hour earlier too
+                    begun.append((timer + late, {handoff: np.full(len(late), 60.0)}))
+        return [(at + work[stage], less) for at, less in begun or [(start[stage], {})]]
+
+    return [until(stage) for _, stage, is_last, *_ in stages if is_last]
+
+
+def _end_min(chains: list[Chain], cut: set[str]) -> float:
+    """When a report ends with some handoffs an hour shorter, mean of its nights: with the latest of its chains."""
+    ends = [at - sum(minutes for h, minutes in less.items() if h in cut) for at, less in chains]
+    return float(np.nanmax(ends, axis=0).mean())
 
 
 def twelve_weeks_later(lab: Lab) -> Any:
@@ -657,19 +645,15 @@ def twelve_weeks_later(lab: Lab) -> Any:
     from workshop.plots import BLUE, GREY, RED, plt
 
     mine = read_minutes(lab, lab.world)
-    waits = {r["handoff_id"]: r["wait"] for r in _truth(lab.world)}
-    streams = _streams(lab.world)
+    waits = {r["handoff_id"]: r["wait"] for r in _truth(lab)}
+    streams = lab.kept("chains", lambda: _chains(lab.world))
     figure, ax = plt.subplots(figsize=(7.6, 3.4))
     for listed, colour, name in ((waits, RED, "by the longest wait"), (mine, BLUE, "by your list")):
         order = sorted(listed, key=lambda h: (-listed[h], h))[:12]
         hours = []
         for week in range(13):
             cut = set(order[:week])
-            last = [
-                history("handoffs").replay(s, {e: 60.0 for e, h in enumerate(ids) if h in cut})[1][:, -1].mean()
-                for s, ids in streams.values()
-            ]
-            hours.append(float(np.mean(last)) / 60)
+            hours.append(float(np.mean([_end_min(chains, cut) for chains in streams])) / 60)
         ax.step(range(14), [*hours, hours[-1]], where="post", color=colour, label=name)
         ax.annotate(f"{hours[-1]:.1f} h", (12, hours[-1]), xytext=(4, 0), textcoords="offset points", color=colour)
     ax.axhline(hours[0], color=GREY, lw=0.8)

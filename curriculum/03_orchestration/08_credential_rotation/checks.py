@@ -29,6 +29,7 @@ from workshop.sim.credentials import (
     Caller,
     Estate,
     Order,
+    simulate_rules,
 )
 from workshop.table import Table
 from workshop.trusted import Lab
@@ -802,10 +803,13 @@ def read_policy(lab: Lab) -> dict[str, dict[str, Any]]:
 
 
 def read_classes(lab: Lab) -> list[dict[str, Any]]:
-    return [
-        {k: v if isinstance(v, str) else float(v) for k, v in row.items()}
-        for row in lab.world.sql("select * from truth.credential_classes order by class").dicts()
-    ]
+    """What is true of the classes of this world."""
+
+    def make() -> list[dict[str, Any]]:
+        rows = lab.world.sql("select * from truth.credential_classes order by class").dicts()
+        return [{k: v if isinstance(v, str) else float(v) for k, v in row.items()} for row in rows]
+
+    return lab.kept("classes", make)
 
 
 def simulate_classes(lab: Lab, policy: dict[str, dict[str, Any]], seed: str) -> dict[str, dict[str, Any]]:
@@ -906,6 +910,26 @@ def overlaps_end(lab: Lab) -> str:
     )
 
 
+def _best_and_alike(lab: Lab) -> tuple[dict[str, dict[str, Any]], dict[str, Any]]:
+    """The cheapest policy of a grid for each class, and the cheapest rule that is the same for all."""
+    return lab.kept("best and alike", lambda: _search(read_classes(lab), seed_of(lab, "search")))
+
+
+def _search(classes: list[dict[str, Any]], seed: str) -> tuple[dict[str, dict[str, Any]], dict[str, Any]]:
+    grid = [
+        {
+            "rotate_every_days": period, "overlap_days": overlap, "at_bound": "escalate", "leak_minutes": 5.0,
+            "tell": "affected", "accounts": "one each",
+        }
+        for period in PERIODS
+        for overlap in BOUNDS
+        if overlap < period
+    ]  # fmt: skip
+    usd = {row["class"]: np.array([r["usd"] for r in simulate_rules(row, grid, seed)]) for row in classes}
+    total = sum(usd[row["class"]] * row["accounts"] for row in classes)
+    return {name: grid[int(costs.argmin())] for name, costs in usd.items()}, grid[int(total.argmin())]
+
+
 @check("b", "the three classes cost little more than under the best policy", points=1.5)
 def policy_costs_little(lab: Lab) -> str:
     """US dollars a year at the prices of the lab, periods and bounds alone: at the bound, after leaks and for accounts the best
@@ -913,10 +937,10 @@ def policy_costs_little(lab: Lab) -> str:
     period and bound that are the same for all three."""
     rules = read_policy(lab)
     classes = read_classes(lab)
-    best, alike = lab.judge("workshop.sim.credentials:search_policy", classes, seed_of(lab, "search"), PERIODS, BOUNDS)
+    best, alike = _best_and_alike(lab)
     same = {name: alike for name in CLASSES}
-    fixed = {"at_bound": "escalate", "leak_minutes": 5.0, "tell": "affected", "accounts": "one each"}
-    yours = {name: rule | fixed for name, rule in rules.items()}
+    own = ("class", "rotate_every_days", "overlap_days")
+    yours = {name: best[name] | {k: rule[k] for k in own} for name, rule in rules.items()}
     seed = seed_of(lab, "judged")
     runs = [simulate_classes(lab, p, seed) for p in (yours, best, same)]
     count = {row["class"]: row["accounts"] for row in classes}
@@ -995,45 +1019,47 @@ def twelve_weeks_later(lab: Lab) -> Any:
 def _refused_by_week(lab: Lab) -> tuple[list[int] | None, list[int]]:
     """Refused calls by week: the learner's rotator (None: not attempted), and one that revokes after five days; a laggard
     that is refused is mended a day or two later."""
+    calendar = lab.kept("calendar", lambda: _by_the_calendar(_twelve_weeks(lab)))
+    try:
+        return _weekly(_run(lab, _twelve_weeks(lab), 8 * DAY_S).estate), calendar
+    except (NotAttempted, LearnerError):
+        return None, calendar
 
-    def estate() -> Estate:
-        rng = lab.rng("twelve weeks estate")
-        accounts = [f"SA{200 + k}" for k in range(4)]
-        callers = [c for a in accounts for c in _callers(rng, a, 3, (0.5, 9.0), (6, 12), f"{a}-")]
-        callers += [
-            _variant(_callers(rng, a, 1, (1, 2), (6, 12))[0], f"-{a}-lazy", read_every_s=None) for a in accounts[:2]
-        ]
-        orders = [
-            Order(DAY_S * float(7 * w + rng.uniform(0, 5)), "rotate", (a, f"{a}-{w}"))
-            for k, a in enumerate(accounts)
-            for w in range(k, 12, 4)
-        ]
-        return Estate(
-            f"weeks/{rng.integers(2**62)}", dict.fromkeys(accounts, (1, 4 * HOUR_S)), callers, orders, 84 * DAY_S
-        )
 
-    def weekly(done: Estate) -> list[int]:
-        found = Counter(int(r["at_s"] // (7 * DAY_S)) for r in done.lost_calls())
-        return [found[w] for w in range(12)]
+def _twelve_weeks(lab: Lab) -> Estate:
+    rng = lab.rng("twelve weeks estate")
+    accounts = [f"SA{200 + k}" for k in range(4)]
+    callers = [c for a in accounts for c in _callers(rng, a, 3, (0.5, 9.0), (6, 12), f"{a}-")]
+    callers += [
+        _variant(_callers(rng, a, 1, (1, 2), (6, 12))[0], f"-{a}-lazy", read_every_s=None) for a in accounts[:2]
+    ]
+    orders = [
+        Order(DAY_S * float(7 * w + rng.uniform(0, 5)), "rotate", (a, f"{a}-{w}"))
+        for k, a in enumerate(accounts)
+        for w in range(k, 12, 4)
+    ]
+    return Estate(f"weeks/{rng.integers(2**62)}", dict.fromkeys(accounts, (1, 4 * HOUR_S)), callers, orders, 84 * DAY_S)
 
-    calendar = estate()
+
+def _weekly(done: Estate) -> list[int]:
+    found = Counter(int(r["at_s"] // (7 * DAY_S)) for r in done.lost_calls())
+    return [found[w] for w in range(12)]
+
+
+def _by_the_calendar(estate: Estate) -> list[int]:
     due: dict[str, tuple[int, float]] = {}
-    while (order := calendar.ask("orders.next")["value"]) is not None:
+    while (order := estate.ask("orders.next")["value"]) is not None:
         method, args = order
         if method == "rotate":
-            new = calendar.ask("vault.issue", args[0], args[1])["value"][0]
+            new = estate.ask("vault.issue", args[0], args[1])["value"][0]
             due[args[0]] = (new, args[2] + 5 * DAY_S)
         for account, (new, cut_s) in list(due.items()):
-            if calendar.ask("vault.works", account, new)["value"]:
-                calendar.ask("vault.deliver", account, new)
+            if estate.ask("vault.works", account, new)["value"]:
+                estate.ask("vault.deliver", account, new)
             if args[-1] >= cut_s:
-                calendar.ask("vault.revoke", account, new - 1)
-                for caller in calendar.callers:
+                estate.ask("vault.revoke", account, new - 1)
+                for caller in estate.callers:
                     if caller.account_id == account and caller.read_every_s is None:
-                        calendar.ask("desk.escalate", account, caller.caller_id)
+                        estate.ask("desk.escalate", account, caller.caller_id)
                 del due[account]
-    try:
-        mine = weekly(_run(lab, estate(), 8 * DAY_S).estate)
-    except (NotAttempted, LearnerError):
-        mine = None
-    return mine, weekly(calendar)
+    return _weekly(estate)

@@ -16,6 +16,7 @@ import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
+from itertools import combinations
 from types import ModuleType
 from typing import Any
 
@@ -114,13 +115,17 @@ class Part:
 def _contract(lab: Lab) -> dict[str, float]:
     """Shares of bad batches that are let in, and of good ones that are not."""
     refused = set(_of("3.2").read_refusals(lab))
-    bad = {b for (b,) in lab.world.sql("select batch_id from truth.message_plants where not is_decoy")}
-    good = {b for (b,) in lab.world.sql("select distinct batch_id from raw.order_messages")} - bad
+
+    def make() -> tuple[set[Any], set[Any]]:
+        bad = {b for (b,) in lab.world.sql("select batch_id from truth.message_plants where not is_decoy")}
+        return bad, {b for (b,) in lab.world.sql("select distinct batch_id from raw.order_messages")} - bad
+
+    bad, good = lab.kept("batches of the month", make)
     return {"bad_in": len(bad - refused) / len(bad), "good_out": len(good & refused) / len(good)}
 
 
 def _cluster(lab: Lab) -> tuple[int, list[dict[str, Any]], list[dict[str, Any]]]:
-    return lab.kept("cluster", lambda: _of("3.4").read_cluster(lab))
+    return lab.cached("cluster of the month", lambda: _of("3.4").read_cluster(lab))
 
 
 def _services(lab: Lab) -> list[float]:
@@ -180,9 +185,12 @@ def _handoffs(lab: Lab) -> dict[str, float]:
     minutes = _of("3.7").read_minutes(lab, lab.world)
     best: dict[str, tuple[float, float]] = {}
     most: dict[str, float] = {}
-    rows = lab.world.sql(
-        "select h.stream_id, h.handoff_id, g.minutes_forward from ops.handoffs h join truth.handoff_gains g using "
-        "(handoff_id) order by all"
+    rows = lab.kept(
+        "gains of the month",
+        lambda: lab.world.sql(
+            "select h.stream_id, h.handoff_id, g.minutes_forward from ops.handoffs h join truth.handoff_gains g using "
+            "(handoff_id) order by all"
+        ),
     )
     for stream, handoff, gain in rows:
         most[stream] = max(most.get(stream, 0.0), gain)
@@ -283,7 +291,7 @@ def _parts(lab: Lab) -> dict[str, Any]:
 
 def _dags(lab: Lab) -> Table:
     """The DAGs of the month."""
-    return lab.kept(
+    return lab.cached(
         "dags",
         lambda: lab.world.sql(
             """
@@ -327,7 +335,7 @@ def _run(lab: Lab, state: Mapping[str, Any], n: int) -> list[dict[str, Any]]:
     """The first n of the twenty months under a state. The same state on the same world gives the same, so it is kept."""
     of = hashlib.sha256(repr(sorted(state.items())).encode()).hexdigest()
     seeds = _seeds(lab, "months", MONTHS)[:n]
-    return lab.kept(
+    return lab.cached(
         f"{n} months of {of}",
         lambda: lab.judge("workshop.sim.whole:run_months", _tables(lab), seeds, {"of": dict(state)})["of"],
     )
@@ -658,8 +666,12 @@ def busiest_hour_is_found(lab: Lab) -> None:
 # -- task c -----------------------------------------------------------------------------------------------------------------
 
 
+# Parts that move a line of the bill of their own and nothing else, with that line.
+APART = {"services": "services", "handoffs": "readers"}
+
+
 class Weeks:
-    """What a week costs with some parts shipped, the references in place of them. Kept for all learners of a world."""
+    """What a week costs with some parts shipped, the references in place of them. Shared by all learners of a world."""
 
     def __init__(self, lab: Lab) -> None:
         self.fleet = Fleet.of(_tables(lab))
@@ -670,34 +682,63 @@ class Weeks:
         self.today, self.shipped = _today(lab), _references(lab)
         self.trial = [draw_month(self.fleet, s, DAYS) for s in _seeds(lab, "trial weeks", 1)]
         self.last = [draw_month(self.fleet, s, DAYS) for s in _seeds(lab, "weeks that count", LAST_DRAWS)]
-        self.known: dict[tuple[bool, frozenset[str]], float] = {}
+        self.known: dict[tuple[bool, frozenset[str]], list[dict[str, float]]] = {}
 
-    def usd(self, shipped: frozenset[str], last: bool = False) -> float:
-        """US dollars a week, by the weeks that the learner may ask about or by those that count."""
+    def _bills(self, shipped: frozenset[str], last: bool) -> list[dict[str, float]]:
         key = (last, shipped)
         if key not in self.known:
             state = {k: (self.shipped if k in shipped else self.today)[k] for k in PARTS}
             months = self.last if last else self.trial
-            bills = [run_month(self.fleet, m, state, DAYS)["usd"] for m in months]
-            costs = [sum(usd * self.price.get(kind, 1.0) for kind, usd in bill.items()) for bill in bills]
-            self.known[key] = sum(costs) / len(costs) / (DAYS / 7)
+            self.known[key] = [run_month(self.fleet, m, state, DAYS)["usd"] for m in months]
         return self.known[key]
+
+    def usd(self, shipped: frozenset[str], last: bool = False) -> float:
+        """US dollars a week, by the weeks that the learner may ask about or by those that count."""
+        lines = {line for part, line in APART.items() if part in shipped}
+        costs = [
+            sum((apart if kind in lines else bill)[kind] * self.price.get(kind, 1.0) for kind in bill)
+            for bill, apart in zip(
+                self._bills(shipped.difference(APART), last), self._bills(frozenset(APART), last), strict=True
+            )
+        ]
+        return sum(costs) / len(costs) / (DAYS / 7)
 
     def of(self, order: Sequence[str]) -> list[float]:
         """What each of the nine weeks costs: one more has shipped before each."""
         return [self.usd(frozenset(order[:k]), last=True) for k in range(1, len(PARTS) + 1)]
 
-    def one_by_one(self) -> list[str]:
-        """The order that ships what saves most next, and asks again."""
-        order: list[str] = []
-        while len(order) < len(PARTS):
-            left = [p for p in PARTS if p not in order]
-            order.append(min(left, key=lambda p: self.usd(frozenset([*order, p]))))
-        return order
-
 
 def _weeks(lab: Lab) -> Weeks:
-    return lab.kept("weeks", lambda: Weeks(lab))
+    return lab.cached("weeks", lambda: Weeks(lab))
+
+
+def _by_worth(weeks: Weeks, shipped: frozenset[str]) -> list[str]:
+    """The changes that are left, by what a week costs with each, as simulate has it."""
+    return sorted((p for p in PARTS if p not in shipped), key=lambda p: weeks.usd(shipped | {p}))
+
+
+def _ranked(lab: Lab) -> dict[frozenset[str], list[str]]:
+    """The changes that are left when none, one or two have shipped, whichever they are: the one that saves most first."""
+
+    def make() -> dict[frozenset[str], list[str]]:
+        weeks = _weeks(lab)
+        shipped = [frozenset(c) for n in range(3) for c in combinations(PARTS, n)]
+        return {of: _by_worth(weeks, of) for of in shipped}
+
+    return lab.kept("changes by worth", make)
+
+
+def _asked(lab: Lab) -> tuple[list[str], list[float], list[float]]:
+    """The order that ships what saves most next, and asks again; what its nine weeks cost, and those in the order of the
+    module."""
+
+    def make() -> tuple[list[str], list[float], list[float]]:
+        weeks, order = _weeks(lab), []
+        while len(order) < len(PARTS):
+            order.append(_by_worth(weeks, frozenset(order))[0])
+        return order, weeks.of(order), weeks.of(PARTS)
+
+    return lab.kept("weeks in other orders", make)
 
 
 def _order(lab: Lab) -> list[str]:
@@ -733,7 +774,7 @@ def _order(lab: Lab) -> list[str]:
 def first_pays_most(lab: Lab) -> str:
     """On weeks that the function has not seen."""
     order, weeks = _order(lab), _weeks(lab)
-    alone = sorted(PARTS, key=lambda p: weeks.usd(frozenset([p])))
+    alone = _ranked(lab)[frozenset()]
     saved = {p: weeks.usd(frozenset(), last=True) - weeks.usd(frozenset([p]), last=True) for p in (order[0], alone[0])}
     expect(
         saved[order[0]] >= FIRST_SHARE * saved[alone[0]],
@@ -758,7 +799,7 @@ def next_ones_pay(lab: Lab) -> None:
     order, weeks = _order(lab), _weeks(lab)
     for k, which in ((1, "second"), (2, "third")):
         shipped = frozenset(order[:k])
-        left = sorted((p for p in PARTS if p not in shipped), key=lambda p: weeks.usd(shipped | {p}))
+        left = _ranked(lab)[shipped]
         before = weeks.usd(shipped, last=True)
         mine, best = (before - weeks.usd(shipped | {p}, last=True) for p in (order[k], left[0]))
         after = " and ".join(order[:k])
@@ -785,11 +826,12 @@ def next_ones_pay(lab: Lab) -> None:
 @check("c", "the nine weeks cost nearly as little as they can", points=1)
 def order_is_good(lab: Lab) -> str:
     """Against the order that asks again after each change; naive is the order of the module."""
-    order, weeks = _order(lab), _weeks(lab)
-    mine, best, naive = (sum(weeks.of(o)) for o in (order, weeks.one_by_one(), list(PARTS)))
+    order, usd = _order(lab), _weeks(lab).of(_order(lab))
+    asked, usd_asked, usd_naive = _asked(lab)
+    mine, best, naive = sum(usd), sum(usd_asked), sum(usd_naive)
     share = (mine - best) / (naive - best)
     if share > ORDER_SHARE:
-        rows = zip(order, weeks.of(order), weeks.one_by_one(), weeks.of(weeks.one_by_one()), strict=True)
+        rows = zip(order, usd, asked, usd_asked, strict=True)
         raise CheckFailed(
             f"Nine weeks in your order cost {mine:,.0f} USD; {best:,.0f} in an order that was asked for week by week, "
             f"{naive:,.0f} in the order of the module. That is {share:.0%} of the way back ({ORDER_SHARE:.0%} allowed).",
