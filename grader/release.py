@@ -159,16 +159,13 @@ def telling(lines: Iterable[str]) -> set[str]:
     return {s for line in lines if len(s := line.strip()) >= TELLING and not s.startswith("#")}
 
 
-def left_out(items: Sequence[Topic], stripped: dict[str, str], sources: dict[str, str]) -> dict[str, str]:
-    """Every telling line of a solution, of an answer bank, of what was cut from the checks and histories of released topics, and
-    of files that only that read, with what it is of, but for those that are handed out elsewhere in the same words: in lessons,
-    stubs, what is left of the checks, and the kit."""
+def left_out(stripped: dict[str, str], sources: dict[str, str]) -> dict[str, str]:
+    """Every telling line of a solution, of an answer bank and of what was cut from the checks and histories of released topics,
+    with what it is of, but for those that are handed out elsewhere in the same words: in lessons, stubs, what is left of the
+    checks, and the kit."""
     found: dict[str, str] = {}
     for module, text in sources.items():
         found |= dict.fromkeys(telling(text.splitlines()), f"what was cut from {module}")
-    for item in items:
-        for path in set(item.source.glob("*.yaml")) - set(_cases(item, stripped[CHECKS + item.id.replace(".", "_")])):
-            found |= dict.fromkeys(telling(path.read_text(encoding="utf-8").splitlines()), f"{path.name} of {item.id}")
     every = [t for t in syllabus().topics if t.exists]
     for item in every:
         bank = "\n".join(a.source for a in answers(item)).splitlines()
@@ -384,7 +381,7 @@ def _write(
     _write_worlds(folder, names, sealed, say)
     _write_rest(folder, items, stripped)
     _write_pages(folder, names)
-    secret = left_out(items, stripped, sources)
+    secret = left_out(stripped, sources)
     found = leaks(folder, secret)
     if found:
         raise WorkshopError("The release would give answers away:\n  " + "\n  ".join(found[:40]))
