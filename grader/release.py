@@ -54,7 +54,6 @@ COPIED = (
     "LICENSE",
     "LICENSE-curriculum",
     "datasets/DICTIONARY.md",
-    "docs/lab.png",
     "requirements.txt",
     "requirements-dagster.txt",
 )

@@ -2,10 +2,12 @@
 
 import os
 import random
+import re
 import subprocess
 import sys
 import time
 from pathlib import Path
+from urllib.parse import unquote
 
 import nbformat
 import pytest
@@ -136,6 +138,27 @@ def _kill_in(cluster: Cluster, rng: random.Random) -> str | None:
         cluster.scheduler.kill()
         return kind
     return kill_one(rng.choice(workers).pid, [GRADER] if kind == "worker" else [STABLE, SANDBOX, JOB, KERNEL], rng)
+
+
+def test_a_graded_cohort_ends_in_a_report_whose_links_lead_somewhere(cohort: Path) -> None:
+    """From the book and the pages that grading leaves, without a word about where they are."""
+    book = cohort / "undisturbed.duckdb"
+    done = subprocess.run([sys.executable, "-m", "grader", "report", book], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    site = cohort / "undisturbed.report"
+    todo, seen = [site / "index.html"], set()
+    while todo:
+        page = todo.pop()
+        seen.add(page)
+        for link in re.findall(r'<a [^>]*href="([^"#]+)', page.read_text(encoding="utf-8")):
+            target = Path(os.path.normpath(page.parent / unquote(link)))
+            assert target.is_file(), f"{page.name} leads to {link}"
+            if target.suffix != ".html":
+                seen.add(target)
+            elif target not in seen:
+                todo.append(target)
+    names = [p.name for p in seen]
+    assert names.count("feedback.html") >= 10 and names.count("executed.ipynb") >= 8, names
 
 
 def compare(folder: Path, book: str) -> bool:
