@@ -187,11 +187,46 @@ def memory_of_a_kernel() -> None:
         print(f"  {item.id}  {float(nb.cells[-1].outputs[0].text):.0f} MB")
 
 
+REPORT = """
+import json, resource, sys, time
+from pathlib import Path
+from grader.report import report
+began = time.perf_counter()
+pages = report(Path(sys.argv[1]), Path(sys.argv[2]))
+seconds = time.perf_counter() - began
+size = sum(p.stat().st_size for p in Path(sys.argv[2]).rglob("*") if p.is_file()) / 1e6
+peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+print(json.dumps({"seconds": seconds, "peak_mb": peak, "size_mb": size, "pages": pages}))
+"""
+
+
+def reports() -> None:
+    """The report of cohorts that were never graded, with nearly all topics of the syllabus each."""
+    from pathlib import Path
+
+    sys.path.insert(0, str(Path(__file__).parent))
+    from cohorts import make_book
+
+    print("Report (aims for 1,000 learners: 60 s and 1,000 MB)")
+    seconds = {}
+    for learners in (100, 1000):
+        with tempfile.TemporaryDirectory() as folder:
+            book = make_book(Path(folder) / "book.duckdb", learners)
+            r = fresh(REPORT, str(book), str(Path(folder) / "report"))
+        seconds[learners] = r["seconds"]
+        print(
+            f"  {learners:>5} learners: {r['seconds']:.1f} s, {r['peak_mb']:.0f} MB of memory, {r['pages']:,} pages of "
+            f"{r['size_mb']:.0f} MB"
+        )
+    print(f"  ten times the learners take {seconds[1000] / seconds[100]:.1f} times as long")
+
+
 def main(wanted: list[str]) -> None:
     """Runs all measurements, or those named."""
     from tests import bench_grading
 
-    sections = {"worlds": worlds, "labs": labs, "month": month, "kernels": memory_of_a_kernel, **bench_grading.SECTIONS}
+    own = {"worlds": worlds, "labs": labs, "month": month, "kernels": memory_of_a_kernel, "reports": reports}
+    sections = own | bench_grading.SECTIONS
     unknown = set(wanted) - set(sections)
     if unknown:
         sys.exit(f"There is no section {', '.join(sorted(unknown))}; there are {', '.join(sections)}.")
