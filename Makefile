@@ -1,7 +1,7 @@
 # The workshop's commands. Each does what it needs first, and nothing twice.
 #
 #   make lab     set up, build the default world, open JupyterLab on the start page
-#   make test    set up and run all tests
+#   make test    set up and run all tests but those that take minutes each (make test TEST_ARGS="-m slow": those)
 #   make grade   grade a folder and write its report: make grade SUBMISSIONS=folder OUT=book.duckdb (without SUBMISSIONS: a
 #                sample cohort of 24 learners who hand in the labs SAMPLE)
 #   make dagster set up Dagster, for the notebook in which your retry policy of lab 3.1 runs on it

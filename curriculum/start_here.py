@@ -1,10 +1,10 @@
 # %% [markdown]
 # # Start here
 #
-# This is the Data Operations Workshop: nine modules on designing, governing and running the data operations of a company.
-# The company is Kestrel Market, an online market for groceries and household goods in eleven countries. All its tables lie
-# in a DuckDB database on this machine: customers and orders, and also the teams, pipelines, runs, queries, costs and
-# incidents of its data organisation. The next cell draws the map of the 72 topics and shows how far you are.
+# This is the Data Operations Workshop, on designing, governing and running the data operations of a company. The company is
+# Kestrel Market, an online market for groceries and household goods in eleven countries. All its tables lie in a DuckDB
+# database on this machine: customers and orders, and also the teams, pipelines, runs, queries, costs and incidents of its
+# data organisation. The next cell draws the map of the topics and shows how far you are.
 # %%
 from workshop import progress
 

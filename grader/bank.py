@@ -210,15 +210,16 @@ def breaches(
     *,
     whole: bool = True,
     task: str | None = None,
-    half: bool = False,
+    every: int = 1,
     brief: bool = False,
 ) -> list[str]:
     """Breaches of the contract by this topic on this seed; empty when it holds.
 
     ``whole``: each answer meets all checks, so that a wrong one is shown to spoil no other task and every check to be
     failed by one; the untouched lab is run too. Else a right answer meets the checks of its task and a wrong one the
-    check that names it, which is what depends on the seed. ``task``: the answers to this task alone. ``half``: every other wrong
-    answer alone. ``brief``: of each task one wrong answer meets the checks of the others, the rest those of their own task.
+    check that names it, which is what depends on the seed. ``task``: the answers to this task alone. ``every``: one in so many
+    wrong answers alone. ``brief``: of each task one wrong answer meets the checks of the others, the rest those of their own
+    task.
     """
     checks = load_checks(item)
     files = ensure_world(opaque_name(seed), seed, scale, checks.subjects)
@@ -259,7 +260,7 @@ def breaches(
         return not brief or c.task == answer.task or answer is one_a_task.get(answer.task)
 
     for place, answer in enumerate(bank):
-        if half and not answer.right and place % 2:
+        if not answer.right and place % every:
             continue
         name = f"{'right' if answer.right else 'wrong'} {answer.task}.{answer.name}"
         verdict = run(name, {answer.task: answer.source}, only=lambda c, a=answer: meets(a, c))

@@ -32,6 +32,8 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from grader.bank import answers, cells_with, run_cells
 from grader.strip import kept_sites, strip
 from workshop import trusted
@@ -482,8 +484,7 @@ def _write_rest(folder: Path, items: Sequence[Topic], stripped: dict[str, str]) 
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, target)
     _put(folder / "pyproject.toml", _project(modules))
-    released = {item.module for item in items}
-    _put(folder / "curriculum" / "syllabus.yaml", _syllabus_of(released))
+    _put(folder / "curriculum" / "syllabus.yaml", _syllabus_of(items))
     shutil.copyfile(CURRICULUM / "start_here.py", folder / "curriculum" / "start_here.py")
 
 
@@ -504,16 +505,21 @@ def _project(modules: Iterable[str]) -> str:
     return head.replace(', "site/*"', "")
 
 
-def _syllabus_of(modules: set[str]) -> str:
-    """The syllabus with these modules alone, in which lab.solution() shows nothing."""
+def _syllabus_of(items: Sequence[Topic]) -> str:
+    """The syllabus with these topics alone, in which lab.solution() shows nothing."""
     text = (CURRICULUM / "syllabus.yaml").read_text(encoding="utf-8")
-    head, *parts = re.split(r"^(?=  - number: )", text, flags=re.MULTILINE)
-    folders = {m.number: m.folder for m in syllabus().modules}
-    kept = [p for p in parts if folders[int(p.split()[2])] in modules]
+    head, *modules = re.split(r"^(?=  - number: )", text, flags=re.MULTILINE)
     head, n = re.subn(r"^(  solutions: )\w+.*$", r"\1never", head, flags=re.MULTILINE)
-    if n != 1 or len(kept) != len(modules):
+    released, kept = {t.id for t in items}, []
+    for module in modules:
+        about, *topics = re.split(r"^(?=      - id: )", module, flags=re.MULTILINE)
+        topics = [t for t in topics if t.split()[2].strip('"') in released]
+        kept += [about, *topics] if topics else []
+    made = "".join([head, *kept])
+    found = {str(t["id"]) for m in yaml.safe_load(made)["modules"] for t in m["topics"]}
+    if n != 1 or found != released:
         raise WorkshopError("curriculum/syllabus.yaml is not laid out as the release expects: see _syllabus_of.")
-    return head + "".join(kept)
+    return made
 
 
 def _write_pages(folder: Path, names: Sequence[str]) -> None:

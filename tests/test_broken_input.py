@@ -176,4 +176,4 @@ def test_exit_codes_and_one_line_errors(tmp_path: Path) -> None:
 
 def test_help_names_every_command() -> None:
     said = CliRunner().invoke(cli, ["--help"]).output
-    assert all(name in said for name in ("grade", "cohort", "sample"))
+    assert all(name in said for name in ("grade", "cohort", "sample", "release"))

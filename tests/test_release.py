@@ -68,7 +68,7 @@ def compare(course: Path, items: list[Topic], place: Path, every: int = 1) -> in
 
 
 def test_labs_are_judged_in_a_release_as_in_the_full_repository(course: Path, tmp_path: Path) -> None:
-    assert compare(course, [topic("5.3")], tmp_path, every=5) >= 40
+    assert compare(course, [topic("5.3")], tmp_path, every=7) >= 32
 
 
 def test_no_file_of_a_release_has_a_line_of_an_answer(course: Path) -> None:
@@ -118,7 +118,7 @@ def test_stripped_checks_of_every_topic_read_no_truth_and_hold_together() -> Non
         compile(text, name, "exec")
         assert "solved_lab" not in text, name
     secret = left_out(stripped, checks)
-    assert len(secret) > 10_000
+    assert len(secret) > 5_000
     for name, text in stripped.items():
         assert not telling(text.splitlines()) & secret.keys(), name
 
@@ -141,6 +141,24 @@ def test_labs_can_be_opened_reset_and_checked_as_a_learner_does(course: Path, tm
     assert "Task a: 0 of 4 points" in done.stdout and "This course does not show solutions." in done.stdout
     assert done.stdout.count("LabUnavailable This course has the world practice-7 at scale 0.05, and no other") == 2
     assert "raise TODO" in done.stdout
+
+
+def test_what_was_damaged_on_its_way_says_so_and_leaves_nothing_behind(course: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(course, tmp_path / "course")
+    code = "from workshop import open_lab\nlab = open_lab('5.3')\nplace = lambda con: []\nprint(lab.check('a'))"
+    (world,) = (folder / "datasets" / "worlds").glob("practice-7-*")
+    whole = world.read_bytes()
+    world.write_bytes(whole[: len(whole) // 2])
+    done = run(folder, tmp_path / "home", "-c", code)
+    assert (
+        done.returncode == 1 and f"{world.name} is damaged" in done.stderr and "fetch the course again" in done.stderr
+    )
+    assert not list((tmp_path / "home" / "worlds").rglob("*.duckdb"))
+    world.write_bytes(whole)
+    (sealed,) = (folder / topic("5.3").source.relative_to(REPOSITORY)).glob("*.sealed")
+    sealed.write_bytes(sealed.read_bytes()[:1000])
+    done = run(folder, tmp_path / "home", "-c", code)
+    assert done.returncode == 0 and f"{sealed.name} cannot be read" in done.stdout and "not your mistake" in done.stdout
 
 
 def test_a_release_grades_a_notebook_on_the_practice_world(course: Path, tmp_path: Path) -> None:
