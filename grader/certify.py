@@ -278,6 +278,10 @@ def _certify(missing: Sequence[_Candidates], jobs: int, certify: Certify, say: S
 
 def _start_worker() -> None:
     """A certifying process leaves Ctrl-C to the one that started it, and ends with it, however that ends."""
+    from tqdm.std import TqdmDefaultWriteLock
+
+    # Else it makes a lock for all processes, of which Python says at the end that it has leaked.
+    TqdmDefaultWriteLock.mp_lock = None
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
