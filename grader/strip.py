@@ -136,7 +136,9 @@ def _units(module: str, source: str) -> list[_Unit]:
             names = {n.id for t in targets for n in ast.walk(t) if isinstance(n, ast.Name)}
             found.append(_unit(module, node, names, always=bool(names & ENTRANCES)))
         else:
-            found.append(_unit(module, node, set(), always=True))
+            # What the module says of itself speaks of makers, too.
+            words = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+            found.append(_unit(module, node, set(), always=not words))
     return found
 
 

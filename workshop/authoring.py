@@ -346,7 +346,7 @@ def module_readme(module: Module) -> str:
     lines = [
         f"# Module {module.number}: {module.title}",
         "",
-        "Made from the syllabus by `make build`; do not edit.",
+        "Made from the syllabus; do not edit.",
         "",
     ]
     lines += [module.story.strip(), ""] if module.story else []
@@ -404,7 +404,7 @@ def dictionary() -> str:
     finally:
         con.close()
     made_by = {table: s.name for s in subjects().values() for table in s.makes}
-    lines = ["# Data dictionary", "", "Made from the comments of the tables by `make build`; do not edit.", ""]
+    lines = ["# Data dictionary", "", "Made from the comments of the tables; do not edit.", ""]
     for table, comment in tables:
         lines += [
             f"## {table}",

@@ -1,7 +1,8 @@
 """What a released course has in place of the code that works out right answers: its results on the practice worlds.
 
 A topic's folder holds a file for each practice world, ``<world>.sealed``: by name what lab.kept returned there (compressed, each
-value pickled). Nothing in it is secret, and it says nothing of other worlds.
+value pickled). It is packed and no secret: it has what is right on a world on which nobody is graded. Where a learner's own
+decisions are played beside the reference's, what that decided there is in it too.
 """
 
 from __future__ import annotations

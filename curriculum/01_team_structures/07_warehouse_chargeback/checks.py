@@ -146,7 +146,7 @@ def _teams(world: World) -> dict[int, str]:
     return dict(world.sql("select team_id, team_name from ops.teams").rows)
 
 
-# -- task a: the oracle and the mistakes that it recognises -------------------------------------------------------------------
+# -- task a: what is right, and what mistakes come to -------------------------------------------------------------------
 
 
 BY_DAY = "coalesce(q.credits / sum(q.credits) over d, 1)"  # a metered day without queries joins one row of nulls

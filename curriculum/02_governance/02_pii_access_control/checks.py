@@ -12,6 +12,8 @@ from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from workshop.checks import CheckFailed, Evidence, LearnerError, as_table, check, expect, read_cases
 from workshop.table import Table
 from workshop.trusted import JudgedDatabase, Lab, copies_of
@@ -294,6 +296,49 @@ def _suite(name: str) -> list[dict[str, Any]]:
     return read_cases(HERE / f"{name}.yaml")
 
 
+DRAWN = 24
+NAMES = ("part", "some", "base", "latest", "one", "found", "total", "place", "these", "rank", "step", "half")
+OPEN_COLUMNS = ("city", "country_code", "segment", "loyalty_tier")
+CARE_COLUMNS = ("full_name", "email", "phone", "city")
+
+
+def _drawn_queries(rng: np.random.Generator) -> list[dict[str, Any]]:
+    """Honest queries of this world alone: who knows those of the file by heart knows none of them."""
+
+    def one_of(some: Sequence[str], n: int) -> list[str]:
+        return [str(x) for x in rng.permutation(np.array(some))[:n]]
+
+    made = []
+    for k in range(DRAWN):
+        a, b, c = (f"{name}_{rng.integers(1000)}" for name in one_of(NAMES, 3))
+        x, y = one_of(OPEN_COLUMNS, 2)
+        p, q = one_of(CARE_COLUMNS, 2)
+        n, m = int(rng.integers(2, 9)), int(rng.integers(2, 60))
+        rest = f"customer_id % {n} = {m % n}"
+        day = f"timestamp '{rng.integers(2019, 2025)}-0{rng.integers(1, 10)}-{rng.integers(10, 28)}'"
+        shapes = [
+            (ROLE, f"select {a}.{x}, {a}.{y} from core.customers {a} where {a}.{rest}"),
+            (ROLE, f"select {x} as {a}, count(*) as {b} from core.customers where {rest} group by {x} having count(*) < {m}"),
+            (ROLE, f"with {a} as (select customer_id, {x} as {b} from core.customers) "
+             f"select {b}, max(customer_id) as {c} from {a} where {rest} group by {b}"),
+            (ROLE, f"select {a}.{b} from (select {x} as {b}, registered_at from core.customers where {rest}) {a} "
+             f"where {a}.registered_at > {day}"),
+            (ROLE, f"select {a}.{x}, {b}.{y} from core.customers {a} join core.customers {b} using (customer_id) "
+             f"where {a}.{rest}"),
+            (ROLE, f"select customer_id, row_number() over (partition by {x} order by customer_id) as {a} "
+             f"from core.customers where {rest}"),
+            (TRUSTED_ROLE, f"select {p} as {a}, {q} from core.customers where {rest}"),
+            (TRUSTED_ROLE, f"select {a}.* from core.customers {a} where length({a}.{p}) > {m % 12} and {a}.{rest}"),
+        ]  # fmt: skip
+        role, query = shapes[k % len(shapes)]
+        made.append({"role": role, "query": query})
+    return made
+
+
+def _honest_queries(lab: Lab) -> list[dict[str, Any]]:
+    return [*_suite("honest"), *_drawn_queries(lab.rng("honest queries"))]
+
+
 def _answer(lab: Lab, query: str, role: str) -> dict[str, Any]:
     """The learner's decision, checked for its form. What raises is an error of the learner's, told with the query."""
     gate = _gate(lab)
@@ -360,9 +405,10 @@ def _honest(lab: Lab) -> list[dict[str, Any]]:
         gate = _gate(lab)
         one, two = gate.databases(lab)
         two.close()
-        true = lab.kept("honest", lambda: [_run(one, q["query"]) for q in _suite("honest")])
+        asked = _honest_queries(lab)
+        true = lab.kept("honest", lambda: [_run(one, q["query"]) for q in asked])
         found = []
-        for query, want in zip(_suite("honest"), true, strict=True):
+        for query, want in zip(asked, true, strict=True):
             got = _answer(lab, query["query"], query["role"])
             outcome = {**query, "outcome": "refused", "said": got.get("rule"), "ran": got.get("sql")}
             if got["allowed"]:
@@ -382,10 +428,11 @@ def _honest(lab: Lab) -> list[dict[str, Any]]:
 def _expect_closed(lab: Lab, group: str, words: str) -> str:
     honest = _honest(lab)
     passed = sum(q["outcome"] == "allowed" for q in honest)
+    drawn = sum(q["outcome"] == "allowed" for q in honest[-DRAWN:])
     expect(
-        2 * passed >= len(honest),
-        f"Of {len(honest)} queries of honest people {passed} get their rows. Attacks are judged once half of them "
-        f"do: to refuse everything protects nobody.",
+        2 * passed >= len(honest) and 2 * drawn >= DRAWN,
+        f"Of {len(honest)} queries of honest people {passed} get their rows, and of the {DRAWN} of them that are drawn "
+        f"anew for each world, {drawn}. Attacks are judged once half of them do: to refuse everything protects nobody.",
         misconception="refuse_all",
     )
     mine = [a for a in _attacked(lab) if a["group"] == group]

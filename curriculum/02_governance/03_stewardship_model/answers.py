@@ -1,7 +1,7 @@
 # %% [a] right one_domain_at_a_time
 # From several starts, each domain in turn takes what is cheapest for all, until nothing changes.
 def curation_model(domains, capacity):
-    names = [x["domain"] for x in domains]
+    names = [of["domain"] for of in domains]
     settings = [
         dict(routine=r, business=b, review_share=s, escalate_above_weeks=e)
         for r in ("desk", "domain")

@@ -603,7 +603,7 @@ def samples(lab: Lab) -> list[Known]:
                 case = [[n, a, m, x] for n, a, m, x in zip(names, assets.tolist(), reviewed.tolist(), row, strict=True)]
                 low, high = wilson(case)
                 share = float(accurate.sum() / assets.sum())
-                found.append(Known(case, estimate(case), share, high - low, number, 1 / len(rows)))
+                found.append(Known(case, stratified(case), share, high - low, number, 1 / len(rows)))
         for _ in range(PLAIN):
             assets, reviewed = int(rng.integers(300, 401)), int(rng.integers(14, 26))
             accurate = round(assets * rng.uniform(0.84, 0.95))
@@ -615,13 +615,13 @@ def samples(lab: Lab) -> list[Known]:
                     case = [["all", assets, reviewed, x]]
                     low, high = wilson(case)
                     width = min(high, 1.0) - max(low, 0.0)
-                    found.append(Known(case, estimate(case), accurate / assets, width, CATALOGUES, chance / PLAIN))
+                    found.append(Known(case, stratified(case), accurate / assets, width, CATALOGUES, chance / PLAIN))
         return found
 
     return lab.kept("samples", make)
 
 
-def estimate(case: list[list[Any]]) -> float:
+def stratified(case: list[list[Any]]) -> float:
     """The stratified estimate of a case."""
     total = sum(n for _, n, _, _ in case)
     return sum(n / total * x / m for _, n, m, x in case)
@@ -630,7 +630,7 @@ def estimate(case: list[list[Any]]) -> float:
 def wilson(case: list[list[Any]]) -> tuple[float, float]:
     """Wilson's interval with the number of reviews of a plain sample that says as much (finite strata, n - 1)."""
     total = sum(n for _, n, _, _ in case)
-    p = estimate(case)
+    p = stratified(case)
     variance = sum((n / total) ** 2 * (1 - m / n) * x / m * (1 - x / m) / (m - 1) for _, n, m, x in case)
     size = p * (1 - p) / variance if variance > 0 else sum(m for _, _, m, _ in case)
     middle = (p + Z**2 / (2 * size)) / (1 + Z**2 / size)

@@ -116,7 +116,7 @@ def class_of(e):
 
 def class_of_type(old, new):
     """Care where the new type holds all that the old one does, as the same kind of number; breaking otherwise."""
-    if old in INTEGERS and new in INTEGERS:
+    if new in INTEGERS and old in INTEGERS:
         holds = INTEGERS[new][0] <= INTEGERS[old][0] and INTEGERS[new][1] >= INTEGERS[old][1]
     else:
         before, after = decimal_parts(old), decimal_parts(new)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -61,6 +61,7 @@ REPORT_TOLERANCE, REIDENTIFIED_SHARE, MERGED_SHARE = 0.05, 0.005, 0.01
 KINDS = (*FIXED, "free_text")
 NUMBERS = ("phone", "bank_account", "card_number", "national_id")
 JOINED = ("email", "phone", "person_name")
+# Kept and not released: they would find the kinds of lab 2.1.
 SHAPES = {
     "email": re.compile(r"[^@\s]+@[^@\s]+\.[a-z]+"),
     "phone": re.compile(r"\+\d{8,15}"),
@@ -552,6 +553,7 @@ def runs_unchanged(lab: Lab) -> str:
 
 def _expect_joins_and_shapes(case: Case, environment: str) -> None:
     raw, seen = _sides(case, environment)
+    shapes = case.lab.kept("shapes", lambda: SHAPES)
     for kind in KINDS:
         mask = case.mask_of(environment, kind)
         places = [(c["table_name"], c["column_name"]) for c in case.columns if c["kind"] == kind]
@@ -577,7 +579,7 @@ def _expect_joins_and_shapes(case: Case, environment: str) -> None:
                     )
         if kind in ("email", "phone", "bank_account", "card_number") and mask in ("keyed_format", "fixed"):
             for place in places:
-                bad = [v for v in seen[place] if not _has_shape(kind, v)]
+                bad = [v for v in seen[place] if not _has_shape(shapes, kind, v)]
                 expect(
                     not bad and (seen[place] or not raw[place]),
                     f"{environment}.{place[0]}.{place[1]} ({kind}, {mask}) has values that programs refuse, or "
@@ -587,9 +589,9 @@ def _expect_joins_and_shapes(case: Case, environment: str) -> None:
                 )
 
 
-def _has_shape(kind: str, value: str) -> bool:
+def _has_shape(shapes: Mapping[str, re.Pattern[str]], kind: str, value: str) -> bool:
     # Other digits for digits: what had no shape before (src-3) has none after.
-    return SHAPES[kind].fullmatch(value) is not None or (
+    return shapes[kind].fullmatch(value) is not None or (
         kind in ("bank_account", "card_number") and value.startswith("src-")
     )
 

@@ -133,9 +133,9 @@ today
 def retry_policy(con):
     kinds = con.sql("select distinct task_class, is_idempotent from ops.task_resources join ops.tasks using (task_id)")
     waits = {"base_s": 60, "factor": 2, "cap_s": 1800, "jitter": 1}
-    other = {"timeout_minutes": 60, "retry_on": ["network", "out of memory", "time-out"], "budget_ratio": 0.1}
+    other = {"timeout_minutes": 600, "retry_on": ["network"], "budget_ratio": 0.1}
     return [
-        {"task_class": task_class, "is_idempotent": safe, "max_attempts": 8 if safe else 1, **waits, **other}
+        {"task_class": task_class, "is_idempotent": safe, "max_attempts": 5 if safe else 1, **waits, **other}
         for task_class, safe in kinds.fetchall()
     ]
 

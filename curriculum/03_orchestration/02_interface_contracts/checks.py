@@ -641,7 +641,7 @@ class Compat:
         latest, obstacles = self.verdicts[mode]
         name = next((obstacles[t, fresh] for t in old[-latest:] if (t, fresh) in obstacles), None)
         if name is None:
-            return {"compatible": True, "field": None, "reason": ""}
+            return {"compatible": True, "reason": "", "field": None}
         return {"compatible": False, "field": name, "reason": f"{name} cannot be read"}
 
 

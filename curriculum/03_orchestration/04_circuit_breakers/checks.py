@@ -786,7 +786,7 @@ def _stories(lab: Lab) -> list[Story]:
 @check("a", "every setting means what it says, and every state what the lab says", points=1)
 def settings_mean_what_they_say(lab: Lab) -> None:
     """Short scripts, each about one setting, with values other than the defaults. Calls come one at a time (but for one
-    that is late), so that the lab's words say of each whether it reaches the service; the kit's breaker says it here."""
+    that is late), so that the lab's words say of each whether it reaches the service."""
     for story in _stories(lab):
         film = _run(lab, story.settings, Dependency(story.at_s, lambda i, now_s, k, met=story.met: met[i]))
         wrong = np.flatnonzero(film.reached != np.array(story.wanted))

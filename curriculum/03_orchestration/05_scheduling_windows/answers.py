@@ -167,17 +167,17 @@ def schedule(jobs, capacity, current=None):
 # %% [a] wrong on_the_hour fails=peak_is_low says="is fullest at minute"
 # Everybody starts at the full hour after their data and their upstreams, as it was always done.
 def schedule(jobs, capacity, current=None):
-    by_id, plan = {job["job_id"]: job for job in jobs}, {}
+    job_of, plan = {job["job_id"]: job for job in jobs}, {}
 
     def until(job_id):
         if job_id not in plan:
-            job = by_id[job_id]
+            job = job_of[job_id]
             ready = max([job["ready_minute"], *map(until, job["upstream"])])
             hour, longest = 60 * math.ceil(ready / 60), max(job["minutes"])
             plan[job_id] = (hour, hour + longest)
         return plan[job_id][1]
 
-    for job_id in by_id:
+    for job_id in job_of:
         until(job_id)
     return [
         {
@@ -224,16 +224,16 @@ def schedule(jobs, capacity, current=None):
 
 
 # %% [a] wrong plans_with_the_mean fails=claims_fit says="take longer than the minutes that you claimed"
-# -     claim = {i: math.ceil(max(job["minutes"])) for i, job in by_id.items()}
-# +     claim = {i: math.ceil(sum(job["minutes"]) / len(job["minutes"])) for i, job in by_id.items()}
+# -     claim = {i: math.ceil(max(job["minutes"])) for i, job in job_of.items()}
+# +     claim = {i: math.ceil(sum(job["minutes"]) / len(job["minutes"])) for i, job in job_of.items()}
 
 
 # %% [a] wrong median_and_no_slack fails=promises_are_kept says="start after their window has closed"
 # The same with the median, and windows of no width: the second of a chain is late every other night.
 # -     grid, slack = 5, 5  # minutes: starts are tried so far apart; a window is so wide
 # +     grid, slack = 5, 0
-# -     claim = {i: math.ceil(max(job["minutes"])) for i, job in by_id.items()}
-# +     claim = {i: math.ceil(np.median(job["minutes"])) for i, job in by_id.items()}
+# -     claim = {i: math.ceil(max(job["minutes"])) for i, job in job_of.items()}
+# +     claim = {i: math.ceil(np.median(job["minutes"])) for i, job in job_of.items()}
 
 
 # %% [a] wrong open_all_night fails=claims_fit says="a claim counts from earliest until latest + minutes"
@@ -267,7 +267,7 @@ def schedule(jobs, capacity, current=None):
 
 # %% [a] wrong night_is_long fails=promises_are_kept says="end after their deadline"
 # Deadlines are left to others: whatever is done by the end of the night is fine.
-# -     last = {i: min(by_id[i]["due_minute"], len(size)) - held[i] for i in order}
+# -     last = {i: min(job_of[i]["due_minute"], len(size)) - held[i] for i in order}
 # +     last = {i: len(size) - held[i] for i in order}
 
 
@@ -297,7 +297,7 @@ def schedule(jobs, capacity, current=None):
 # %% [a] wrong moves_the_whole_team fails=change_stays_local says="they have nothing to do with it"
 # Nothing happens to others while nothing changes; at a change all later windows are made anew.
 # -     agreed_load = np.zeros(len(size))
-# +     if {row["job_id"] for row in current or []} != set(agreed) or len(agreed) < len(by_id):
+# +     if {row["job_id"] for row in current or []} != set(agreed) or len(agreed) < len(job_of):
 # +         agreed = {i: row for i, row in agreed.items() if row["earliest"] < 360}
 # +     agreed_load = np.zeros(len(size))
 

@@ -101,12 +101,12 @@ def schedule(jobs, capacity, current=None):
     """Return a list of rows: job_id, team_id, earliest, latest, slots, minutes."""
     ### BEGIN SOLUTION
     grid, slack = 5, 5  # minutes: starts are tried so far apart; a window is so wide
-    by_id = {job["job_id"]: job for job in jobs}
-    order = list(TopologicalSorter({i: job["upstream"] for i, job in by_id.items()}).static_order())
+    job_of = {job["job_id"]: job for job in jobs}
+    order = list(TopologicalSorter({i: job["upstream"] for i, job in job_of.items()}).static_order())
     size = np.array(capacity["slots"], dtype=float)
     # The claim: the longest run seen. Whoever plans with the mean is late every other night.
-    claim = {i: math.ceil(max(job["minutes"])) for i, job in by_id.items()}
-    held = {i: claim[i] + slack for i in by_id}
+    claim = {i: math.ceil(max(job["minutes"])) for i, job in job_of.items()}
+    held = {i: claim[i] + slack for i in job_of}
 
     def in_blackout(job, start, end):
         return any(
@@ -115,20 +115,20 @@ def schedule(jobs, capacity, current=None):
         )
 
     # Backwards from the deadlines: the last start that leaves everybody downstream enough time.
-    last = {i: min(by_id[i]["due_minute"], len(size)) - held[i] for i in order}
+    last = {i: min(job_of[i]["due_minute"], len(size)) - held[i] for i in order}
     for i in reversed(order):
-        while in_blackout(by_id[i], last[i], last[i] + held[i]):
+        while in_blackout(job_of[i], last[i], last[i] + held[i]):
             last[i] -= 1
-        for up in by_id[i]["upstream"]:
+        for up in job_of[i]["upstream"]:
             last[up] = min(last[up], last[i] - held[up])
 
     # Windows in force whose claim still fits their job are booked first.
     agreed = {
         row["job_id"]: row
         for row in current or []
-        if row["job_id"] in by_id
-        and row["slots"] == by_id[row["job_id"]]["slots"]
-        and row["minutes"] >= max(by_id[row["job_id"]]["minutes"])
+        if row["job_id"] in job_of
+        and row["slots"] == job_of[row["job_id"]]["slots"]
+        and row["minutes"] >= max(job_of[row["job_id"]]["minutes"])
     }
     agreed_load = np.zeros(len(size))
     for row in agreed.values():
@@ -138,7 +138,7 @@ def schedule(jobs, capacity, current=None):
         """Each job as early as its upstreams allow without the claims passing `level`; None where one has no place."""
         used, plan = agreed_load.copy(), {}
         for i in sorted(order, key=lambda i: (last[i], order.index(i))):  # least time left first
-            job, row = by_id[i], agreed.get(i)
+            job, row = job_of[i], agreed.get(i)
             free = max([job["ready_minute"], *(plan[u]["latest"] + plan[u]["minutes"] for u in job["upstream"])])
             if row is not None and row["earliest"] >= free:
                 plan[i] = row

@@ -602,7 +602,7 @@ def _run_killed(lab: Lab, db: Any, name: str, args: list[Any], crash_before: int
 
 @check("b", "no row is lost or doubled on its way through quarantine, killed and run again or not", points=3)
 def quarantine_flow(lab: Lab) -> None:
-    """Truth: where each row must be, worked out here; the database is the judge's, and so are the crashes. A second file with
+    """Truth: where each row must be; the database is the judge's, and so are the crashes. A second file with
     the same record numbers is on its way too: nothing that is done to the first may touch it."""
     flow = lab.kept("flow", lambda: _flow(lab))
     first, second, release = flow.calls
