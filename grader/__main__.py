@@ -311,7 +311,7 @@ def release(out: Path, modules: str, worlds: str) -> None:
     if not all(n.isdigit() for n in numbers):
         raise UsageError(f"--modules takes numbers, such as 2,3; this is {modules!r}.")
     named = [w.strip() for w in worlds.split(",") if w.strip()]
-    done = run(out, [int(n) for n in numbers], named, lambda text: click.echo(text, err=True))
+    done = run(out, [int(n) for n in numbers], named)
     click.echo(
         f"{done.topics} topics, {done.files} files, {done.bytes / 1e6:.0f} MB in {out}. None of the {done.lines:,} lines that "
         "were left out is in any file."

@@ -35,6 +35,7 @@ from typing import Any
 import yaml
 
 from grader.bank import answers, cells_with, run_cells
+from grader.progress import Meter
 from grader.strip import kept_sites, strip
 from workshop import trusted
 from workshop.authoring import BEGIN, END, STUB, solve
@@ -73,8 +74,6 @@ TELLING = 24  # characters from which a line says something of its own
 MODULE = re.compile(r"((?:workshop|grader)(?:\.\w+)+)(?::\w+)?")  # "workshop.sim.cluster:run"
 
 TRUTH = re.compile(r"\btruth\.[a-z]\w*")
-
-Say = Callable[[str], None]
 
 
 # -- what is sealed ----------------------------------------------------------------------------------------------------------
@@ -278,7 +277,7 @@ class Released:
     lines: int
 
 
-def release(out: Path, modules: Sequence[int] = (), worlds: Sequence[str] = (), say: Say = lambda _: None) -> Released:
+def release(out: Path, modules: Sequence[int] = (), worlds: Sequence[str] = ()) -> Released:
     """Writes a release of modules (default: all that are begun) with the course's practice world and further ones into a folder,
     which is new, empty or a release already; a .git in it stays. Raises UsageError for a folder or names that cannot be used,
     WorkshopError where a check cannot be released; nothing is written then."""
@@ -290,8 +289,8 @@ def release(out: Path, modules: Sequence[int] = (), worlds: Sequence[str] = (), 
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}-") as place:
         folder = Path(place) / "course"
-        sealed = _seal(items, names, say)
-        lines = _write(folder, items, names, sealed, say)
+        sealed = _seal(items, names)
+        lines = _write(folder, items, names, sealed)
         files = [p for p in folder.rglob("*") if p.is_file()]
         done = Released(len(items), len(files), sum(p.stat().st_size for p in files), lines)
         _replace(folder, out)
@@ -330,19 +329,21 @@ def _replace(folder: Path, out: Path) -> None:
         os.replace(new, out / new.name)
 
 
-def _seal(items: Sequence[Topic], names: Sequence[str], say: Say) -> dict[str, list[Sealed]]:
+def _seal(items: Sequence[Topic], names: Sequence[str]) -> dict[str, list[Sealed]]:
     """By practice world, what came of each topic. Raises WorkshopError with all that cannot be sealed."""
     scale = float(syllabus().course["practice_scale"])
     found: dict[str, list[Sealed]] = {name: [] for name in names}
-    for name in names:
-        say(f"{name}: the world at scale {scale:g}")
-        ensure_world(name, practice_seed(name), scale)
-    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
-        jobs = {pool.submit(seal_topic, item.id, name): (item, name) for name in names for item in items}
-        for n, job in enumerate(as_completed(jobs), 1):
-            item, name = jobs[job]
-            found[name].append(job.result())
-            say(f"[{n}/{len(jobs)}] {item.id} on {name}: {len(found[name][-1].values)} results sealed")
+    with Meter() as meter:
+        for name in names:
+            meter.say(f"building {name} at scale {scale:g}, unless it is there")
+            ensure_world(name, practice_seed(name), scale)
+        meter.say("judging the reference of each topic")
+        with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
+            jobs = {pool.submit(seal_topic, item.id, name): name for name in names for item in items}
+            meter.start(len(jobs), 0)
+            for job in as_completed(jobs):
+                found[jobs[job]].append(job.result())
+                meter.advance(1)
     problems = [p for of in found.values() for s in of for p in s.problems] + _unreached(items, found)
     if problems:
         raise WorkshopError("The course cannot be released:\n  " + "\n  ".join(dict.fromkeys(problems)))
@@ -362,9 +363,7 @@ def _unreached(items: Sequence[Topic], found: dict[str, list[Sealed]]) -> list[s
     return problems
 
 
-def _write(
-    folder: Path, items: Sequence[Topic], names: Sequence[str], sealed: dict[str, list[Sealed]], say: Say
-) -> int:
+def _write(folder: Path, items: Sequence[Topic], names: Sequence[str], sealed: dict[str, list[Sealed]]) -> int:
     """Writes all files, then looks for what must not be in them. Returns how many telling lines were looked for."""
     sources = {CHECKS + t.id.replace(".", "_"): (t.source / "checks.py").read_text(encoding="utf-8") for t in items}
     replayed = {HISTORY + s.path.stem: s for s in subjects().values() if s.path.suffix == ".py"}
@@ -379,7 +378,7 @@ def _write(
         if _is_used(subject.name, stripped) or any(m == name for m, _ in classes):
             _put(folder / subject.path.relative_to(REPOSITORY), stripped[name])
     _write_sealed(folder, sealed)
-    _write_worlds(folder, names, sealed, say)
+    _write_worlds(folder, names, sealed)
     _write_rest(folder, items, stripped)
     _write_pages(folder, names)
     secret = left_out(stripped, sources)
@@ -444,7 +443,7 @@ def _write_sealed(folder: Path, sealed: dict[str, list[Sealed]]) -> None:
             seal(by_name, place / file_name(practice_seed(name), scale))
 
 
-def _write_worlds(folder: Path, names: Sequence[str], sealed: dict[str, list[Sealed]], say: Say) -> None:
+def _write_worlds(folder: Path, names: Sequence[str], sealed: dict[str, list[Sealed]]) -> None:
     scale, place = float(syllabus().course["practice_scale"]), folder / DATASETS.name / FOLDER
     place.mkdir(parents=True)
     files = {digest: f for of in sealed.values() for s in of for digest, f in s.worlds.items()}
@@ -452,11 +451,13 @@ def _write_worlds(folder: Path, names: Sequence[str], sealed: dict[str, list[Sea
     for name in names:
         digest = digest_of_world(practice_seed(name), scale)
         files[digest], called[digest] = ensure_world(name, practice_seed(name), scale), name
-    listed = {}
-    for n, (digest, world) in enumerate(files.items(), 1):
-        listed[digest] = f"{called[digest]}-{digest[:8]}.duckdb.xz"
-        pack(world.world, place / listed[digest])
-        say(f"[{n}/{len(files)}] {listed[digest]}: {(place / listed[digest]).stat().st_size / 1e6:.1f} MB")
+    listed = {digest: f"{called[digest]}-{digest[:8]}.duckdb.xz" for digest in files}
+    with Meter() as meter:
+        meter.say("packing the worlds")
+        meter.start(len(files), 0)
+        for digest, world in files.items():
+            pack(world.world, place / listed[digest])
+            meter.advance(1)
     _put(place / LIST, json.dumps({"names": list(names), "scale": scale, "files": listed}, indent=1) + "\n")
 
 
