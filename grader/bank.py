@@ -14,9 +14,6 @@ A wrong answer must fail the check that it names, with those words in its messag
 
 from __future__ import annotations
 
-import contextlib
-import io
-import linecache
 import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -24,7 +21,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from workshop import trusted
-from workshop.authoring import compose, tags, task_source
+from workshop.authoring import compose, run_cell, tags, task_source
 from workshop.checks import FAILED, NOT_ATTEMPTED, PASSED, Check, CheckResult, run_checks
 from workshop.errors import WorkshopError
 from workshop.lab import Connections, GradedLab
@@ -179,13 +176,7 @@ def run_cells(
                 exec(compile(without_open_lab(source), "<setup>", "exec"), namespace)
                 namespace["lab"] = GradedLab(item, files.name, files.scale, connections, namespace)
             else:
-                file = f"<cell {i}>"
-                linecache.cache[file] = (len(source), None, source.splitlines(True), file)
-                try:
-                    with contextlib.redirect_stdout(io.StringIO()):
-                        exec(compile(source, file, "exec"), namespace)
-                except (Exception, SystemExit) as error:
-                    verdict.problems.append(f"cell {i} raised {type(error).__name__}: {error}")
+                verdict.problems += run_cell(source, i, namespace)
             for mark in marks:
                 if mark.startswith("check-"):
                     verdict.results += run_checks([c for c in checks.of_task(mark[6:]) if only(c)], lab)

@@ -42,7 +42,7 @@ from workshop.authoring import BEGIN, END, STUB, solve
 from workshop.checks import PASSED
 from workshop.errors import UsageError, WorkshopError
 from workshop.paths import CURRICULUM, DATASETS, PACKAGES, REPOSITORY
-from workshop.sealed import CHECKS, HISTORY, Unpickler, file_name, seal
+from workshop.sealed import CHECKS, HISTORY, SUFFIX, Unpickler, file_name, seal, unsealed
 from workshop.topics import Topic, load_checks, syllabus, topic
 from workshop.world import WorldFiles, ensure_world, practice_seed, subjects
 from workshop.world.shipped import FOLDER, LIST, digest_of_world, pack
@@ -197,11 +197,9 @@ def _texts(path: Path) -> Iterator[str]:
     """The lines of a file."""
     if path.suffix == ".ipynb":
         yield from _strings(json.loads(path.read_text(encoding="utf-8")))
-    elif path.suffix == ".sealed":
-        import lzma
-
-        for data in pickle.loads(lzma.decompress(path.read_bytes())).values():
-            yield from _strings(Unpickler(io.BytesIO(data)).load())
+    elif path.suffix == SUFFIX:
+        for value in unsealed(path):
+            yield from _strings(value)
     else:
         yield from path.read_bytes().decode("utf-8", "replace").splitlines()
 
@@ -409,7 +407,7 @@ def _expect_no_truth(stripped: dict[str, str]) -> None:
 
 
 def _is_used(subject: str, stripped: dict[str, str]) -> bool:
-    return any(re.search(rf"\bhistory\(['\"]{subject}['\"]\)", text) for text in stripped.values())
+    return any(re.search(rf"\w\(['\"]{subject}['\"]\)", text) for text in stripped.values())
 
 
 def _cases(item: Topic, checks: str) -> list[Path]:
@@ -548,16 +546,14 @@ def _load_all(folder: Path) -> None:
     """Loads every check and every sealed value with what the release has, and nothing else."""
     _inside(
         folder,
-        "from workshop.sealed import _read, sealed, SUFFIX, Unpickler\n"
-        "import io\n"
+        "from workshop.sealed import SUFFIX, unsealed\n"
         "from workshop.topics import load_checks, syllabus\n"
         "import grader.grade, grader.practice, grader.stable, workshop.lab\n"
         "for item in syllabus().topics:\n"
         "    if item.exists:\n"
         "        assert load_checks(item).checks, item.id\n"
         "        for path in item.source.glob('*' + SUFFIX):\n"
-        "            for data in _read(path).values():\n"
-        "                Unpickler(io.BytesIO(data)).load()\n",
+        "            list(unsealed(path))\n",
     )
 
 

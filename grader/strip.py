@@ -94,19 +94,12 @@ def _functions(tree: ast.AST) -> list[Function]:
 
 def _idle(function: Function, freed: set[str]) -> list[ast.stmt]:
     """Statements directly in a function that define what only makers used: nested functions and plain assignments."""
-    used = {n.id for n in ast.walk(function) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)}
+    used = _loaded([function])
     found = []
     for statement in function.body:
-        if isinstance(statement, Function):
-            inner = {n.id for n in ast.walk(statement) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)}
-            others = {
-                n.id
-                for other in function.body
-                if other is not statement
-                for n in ast.walk(other)
-                if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)
-            }
-            if statement.name in freed and (statement.name not in used or statement.name in inner - others):
+        if isinstance(statement, Function):  # which may call itself
+            others = _loaded(s for s in function.body if s is not statement)
+            if statement.name in freed - others:
                 found.append(statement)
         elif isinstance(statement, ast.Assign):
             targets = {n.id for t in statement.targets for n in ast.walk(t) if isinstance(n, ast.Name)}
@@ -114,6 +107,11 @@ def _idle(function: Function, freed: set[str]) -> list[ast.stmt]:
             if plain and targets & freed and not targets & used:
                 found.append(statement)
     return found
+
+
+def _loaded(nodes: Iterable[ast.AST]) -> set[str]:
+    """Names that are read."""
+    return {n.id for node in nodes for n in ast.walk(node) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)}
 
 
 # -- what is reached -----------------------------------------------------------------------------------------------------

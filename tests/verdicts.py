@@ -6,14 +6,12 @@ open_lab() included; where a check's cell stands, the task is judged. OUT gets b
 
 from __future__ import annotations
 
-import contextlib
-import io
 import json
-import linecache
 import sys
 from pathlib import Path
 from typing import Any
 
+from workshop.authoring import run_cell
 from workshop.checks import CheckResult
 
 
@@ -25,7 +23,7 @@ def said(result: CheckResult) -> dict[str, Any]:
 
 
 def verdicts(cells: list[list[Any]]) -> list[Any]:
-    """What the checks say of a notebook, then what the cells raised and what the outlook shows."""
+    """What the checks say of a notebook and what its cells raised, in their order."""
     namespace: dict[str, Any] = {"__name__": "__main__"}
     found: list[Any] = []
     for number, (source, tags) in enumerate(cells):
@@ -33,13 +31,7 @@ def verdicts(cells: list[list[Any]]) -> list[Any]:
         if checked:
             found += [said(r) for r in namespace["lab"].results(checked[0])]
             continue
-        file = f"<cell {number}>"
-        linecache.cache[file] = (len(source), None, source.splitlines(True), file)
-        try:
-            with contextlib.redirect_stdout(io.StringIO()):
-                exec(compile(source, file, "exec"), namespace)
-        except (Exception, SystemExit) as error:
-            found.append(f"cell {number} raised {type(error).__name__}: {error}")
+        found += run_cell(source, number, namespace)
     namespace["lab"]._trusted.close()
     return found
 

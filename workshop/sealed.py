@@ -11,6 +11,7 @@ import hashlib
 import io
 import lzma
 import pickle
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -46,6 +47,12 @@ def sealed(topic_id: str, seed: bytes, scale: float, name: str) -> Any:
     if name not in values:
         raise WorkshopError(f"{path} lacks {name!r}: the course was released wrongly; tell whoever gave it to you.")
     return Unpickler(io.BytesIO(values[name])).load()
+
+
+def unsealed(path: Path) -> Iterator[Any]:
+    """All values of a file."""
+    for data in _read(path).values():
+        yield Unpickler(io.BytesIO(data)).load()
 
 
 @cache
