@@ -37,6 +37,7 @@ $(VENV)/installed-dagster: $(VENV)/installed requirements-dagster.txt
 
 lab: setup
 	$(BIN)/python -m workshop world practice-7 --scale 0.05
+	@$(BIN)/jupyter trust START_HERE.ipynb modules/*/*.ipynb >/dev/null # else what they show is shown without its style
 	$(BIN)/jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) $(LAB_ARGS) START_HERE.ipynb
 
 dagster: $(VENV)/installed-dagster

@@ -13,7 +13,7 @@ progress()
 # ## How a topic works
 #
 # 1. **Read the lesson** (20 to 25 minutes). It shows one idea with Kestrel's data. Run its cells, change them, see what happens.
-# 2. **Do the lab** (30 to 40 minutes). Each task is one cell with a `TODO` in it; replace that and nothing else. Below it stands
+# 2. **Do the lab** (35 to 75 minutes). Each task is one cell with a `TODO` in it; replace that and nothing else. Below it stands
 #    `lab.check("a")`: run it as often as you like. It tells you what your work did, shows the rows or a picture, and asks the
 #    next question.
 # 3. Stuck? `lab.hint("a")` helps in three steps, `lab.reset("a")` shows the cell as it was handed out, and
